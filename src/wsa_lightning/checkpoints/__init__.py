@@ -1,0 +1,7 @@
+"""Floor 3: model files, ours and public, in and out; every tensor accounted for."""
+
+from wsa_lightning.checkpoints.files import load, save
+from wsa_lightning.checkpoints.public import KEEP, from_public, to_public
+from wsa_lightning.checkpoints.student import to_student
+
+__all__ = ["KEEP", "from_public", "load", "save", "to_public", "to_student"]

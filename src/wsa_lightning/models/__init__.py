@@ -1,0 +1,6 @@
+"""Floor 2: the Roformers, torch only."""
+
+from wsa_lightning.models.config import BAND_SPLIT_WIDTHS, RoformerConfig
+from wsa_lightning.models.roformer import Roformer, Separated
+
+__all__ = ["BAND_SPLIT_WIDTHS", "Roformer", "RoformerConfig", "Separated"]

@@ -1,0 +1,113 @@
+"""The architecture of a Roformer as plain data: everything its tensors' shapes and its arithmetic depend on."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from wsa_lightning.attention import check_pattern
+from wsa_lightning.errors import UserError
+
+Family = Literal["mel_band", "band_split"]
+
+BAND_SPLIT_WIDTHS = (2,) * 24 + (4,) * 12 + (12,) * 8 + (24,) * 8 + (48,) * 8 + (128, 129)
+"""Bins per band of the public BS-Roformer: 62 bands, 1025 bins."""
+
+
+@dataclass(frozen=True)
+class RoformerConfig:
+    """A Mel-Band or Band-Split Roformer, full attention or windowed.
+
+    Attributes:
+        family: ``mel_band`` (overlapping Slaney mel bands) or ``band_split`` (consecutive bands).
+        dim: width of a token, D.
+        depth: layers, each a time transformer then a frequency transformer.
+        heads: attention heads.
+        dim_head: width of a head; even, for the rotary embedding turns pairs.
+        time_blocks: attention + feed-forward blocks in a time transformer.
+        frequency_blocks: the same in a frequency transformer.
+        ff_mult: hidden width of the feed-forward, as a multiple of ``dim``.
+        mask_hidden_layers: hidden layers of a band's mask MLP.
+        mlp_expansion_factor: hidden width of the mask MLP, as a multiple of ``dim``.
+        stems: names of the stems the model estimates, one mask estimator each.
+        mel_bands: bands of the ``mel_band`` family.
+        band_widths: bins per band of the ``band_split`` family; they sum to ``n_fft // 2 + 1``.
+        channels: audio channels, C.
+        sample_rate: in Hz.
+        n_fft: STFT size in samples.
+        win_length: STFT window (periodic Hann) in samples.
+        hop_length: samples between frames.
+        zero_dc: whether bin 0 of the separated spectrum is set to zero.
+        window: width of the time attention in frames, ``window // 2`` to each side; None is full attention.
+        sinks: learned sink tokens in front of the frames, S.
+    """
+
+    family: Family = "mel_band"
+    dim: int = 384
+    depth: int = 6
+    heads: int = 8
+    dim_head: int = 64
+    time_blocks: int = 1
+    frequency_blocks: int = 1
+    ff_mult: int = 4
+    mask_hidden_layers: int = 2
+    mlp_expansion_factor: int = 4
+    stems: tuple[str, ...] = ("vocals",)
+    mel_bands: int = 60
+    band_widths: tuple[int, ...] = BAND_SPLIT_WIDTHS
+    channels: int = 2
+    sample_rate: int = 44100
+    n_fft: int = 2048
+    win_length: int = 2048
+    hop_length: int = 441
+    zero_dc: bool = True
+    window: int | None = None
+    sinks: int = 0
+
+    def __post_init__(self) -> None:
+        # YAML and JSON know lists only.
+        object.__setattr__(self, "stems", tuple(self.stems))
+        object.__setattr__(self, "band_widths", tuple(self.band_widths))
+        check_pattern(self.window, self.sinks)
+        if self.family not in ("mel_band", "band_split"):
+            raise UserError(f"family is {self.family!r}: expected mel_band or band_split")
+        for name in ("dim", "depth", "heads", "dim_head", "time_blocks", "frequency_blocks", "ff_mult",
+                     "mask_hidden_layers", "mlp_expansion_factor", "mel_bands", "channels", "sample_rate",
+                     "n_fft", "win_length", "hop_length"):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}: expected at least 1")
+        if self.dim_head % 2:
+            raise UserError(f"dim_head is {self.dim_head}: expected an even number, rotary embedding turns pairs")
+        if not self.stems:
+            raise UserError("stems is empty: expected at least one stem name")
+        if self.win_length > self.n_fft:
+            raise UserError(f"win_length is {self.win_length}: expected at most n_fft, {self.n_fft}")
+        if self.family == "band_split" and sum(self.band_widths) != self.bins:
+            raise UserError(f"band_widths sum to {sum(self.band_widths)} bins: expected n_fft // 2 + 1 = {self.bins}")
+
+    @property
+    def bins(self) -> int:
+        """Frequency bins of the STFT, F."""
+        return self.n_fft // 2 + 1
+
+    @property
+    def bands(self) -> int:
+        """Bands, K."""
+        return self.mel_bands if self.family == "mel_band" else len(self.band_widths)
+
+    def frames(self, seconds: float) -> int:
+        """STFT frames of ``seconds`` of audio, T (centred frames; 8 s -> 801 at hop 441)."""
+        return round(seconds * self.sample_rate) // self.hop_length + 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for YAML, JSON and checkpoints."""
+        plain = asdict(self)
+        plain["stems"], plain["band_widths"] = list(self.stems), list(self.band_widths)
+        return plain
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "RoformerConfig":
+        """The reverse of ``to_dict``; an unknown key is a ``UserError`` that lists the known ones."""
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise UserError(f"model config has unknown keys {unknown}: expected a subset of {sorted(known)}")
+        return cls(**values)

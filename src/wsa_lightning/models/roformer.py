@@ -1,0 +1,107 @@
+"""The Roformer: spectrum, bands, layers over time and frequency, one complex mask a stem (paper, figure 1)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from wsa_lightning.attention.operator import resolve
+from wsa_lightning.errors import UserError
+from wsa_lightning.models.bands import BandMerge, BandSplit, MaskEstimator
+from wsa_lightning.models.config import RoformerConfig
+from wsa_lightning.models.spectral import Spectral
+from wsa_lightning.models.transformer import RMSNorm, Transformer
+
+
+class Separated(NamedTuple):
+    """What a Roformer returns.
+
+    Attributes:
+        audio: (B, stems, C, N).
+        mask: complex (B, stems, C, F, T), averaged where bands overlap, before the DC bin is zeroed.
+    """
+
+    audio: Tensor
+    mask: Tensor
+
+
+class Layer(nn.Module):
+    """One layer of figure 1: attention along time in every band, then across the bands in every frame."""
+
+    def __init__(self, config: RoformerConfig, backend: str) -> None:
+        super().__init__()
+        self.time = Transformer(config, config.time_blocks, window=config.window, sinks=config.sinks, backend=backend)
+        self.frequency = Transformer(config, config.frequency_blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, S + T, K, D) -> the same."""
+        batch, length, bands, _ = x.shape
+        x = x.transpose(1, 2).flatten(0, 1)  # (B K, S + T, D)
+        x = self.time(x)
+        x = x.unflatten(0, (batch, bands)).transpose(1, 2).flatten(0, 1)  # (B (S + T), K, D)
+        x = self.frequency(x)
+        return x.unflatten(0, (batch, length))
+
+
+class Roformer(nn.Module):
+    """A Mel-Band or Band-Split Roformer with full or windowed sink attention over time.
+
+    Sources: Mel-Band RoFormer (arXiv 2310.01809), BS-RoFormer (arXiv 2309.02612), windowed sink attention
+    (arXiv 2510.25745).
+
+    Args:
+        config: the architecture.
+        backend: how the time attention is computed, see ``attention.backends()``; ``auto`` picks the best.
+        activation_checkpointing: recompute each layer in the backward pass instead of keeping its activations.
+    """
+
+    def __init__(
+        self, config: RoformerConfig, *, backend: str = "auto", activation_checkpointing: bool = False
+    ) -> None:
+        super().__init__()
+        resolve(backend)
+        self.config = config
+        self.activation_checkpointing = activation_checkpointing
+        self.spectral = Spectral(config)
+        self.band_split = BandSplit(config)
+        if config.sinks:
+            self.sinks = nn.Parameter(0.02 * torch.randn(config.sinks, config.bands, config.dim))
+        self.layers = nn.ModuleList(Layer(config, backend) for _ in range(config.depth))
+        self.norm = RMSNorm(config.dim) if config.family == "band_split" else nn.Identity()
+        self.mask_estimators = nn.ModuleList(MaskEstimator(config) for _ in config.stems)
+        self.band_merge = BandMerge(config)
+
+    def forward(self, mixture: Tensor) -> Separated:
+        """Separate mixtures (B, C, N), any N >= 1."""
+        if mixture.ndim != 3 or mixture.shape[1] != self.config.channels or mixture.shape[2] < 1:
+            raise UserError(
+                f"mixture has shape {tuple(mixture.shape)}: expected (batch, {self.config.channels}, samples >= 1)"
+            )
+        spectrum = self.spectral(mixture)  # (B, C, F, T)
+        mask = self.estimate_mask(spectrum)  # (B, stems, C, F, T)
+        separated = spectrum[:, None] * mask  # (B, stems, C, F, T)
+        if self.config.zero_dc:
+            separated = torch.cat((torch.zeros_like(separated[..., :1, :]), separated[..., 1:, :]), dim=-2)
+        audio = self.spectral.inverse(separated, mixture.shape[-1])  # (B, stems, C, N)
+        return Separated(audio, mask)
+
+    def estimate_mask(self, spectrum: Tensor) -> Tensor:
+        """Complex spectrum (B, C, F, T) -> complex mask (B, stems, C, F, T): the network proper, STFT-free."""
+        interleaved = torch.view_as_real(spectrum).permute(0, 3, 2, 1, 4).flatten(2, 3)  # (B, T, F C, 2)
+        x = self.band_split(interleaved)  # (B, T, K, D)
+        x = self.prepend_sinks(x)  # (B, S + T, K, D)
+        for layer in self.layers:
+            if self.activation_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(layer, x, use_reentrant=False)
+            else:
+                x = layer(x)
+        x = self.norm(x[:, self.config.sinks :])  # (B, T, K, D)
+        gains = torch.stack([estimator(x) for estimator in self.mask_estimators], dim=1)  # (B, stems, T, entries, 2)
+        return self.band_merge(gains)  # type: ignore[no-any-return]
+
+    def prepend_sinks(self, x: Tensor) -> Tensor:
+        """(B, T, K, D) -> (B, S + T, K, D): the learned sink tokens in front of the frames, the same for all."""
+        if not self.config.sinks:
+            return x
+        return torch.cat((self.sinks.to(x.dtype).expand(x.shape[0], -1, -1, -1), x), dim=1)

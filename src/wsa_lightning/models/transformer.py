@@ -1,0 +1,93 @@
+"""The transformer both axes share: pre-norm gated attention and feed-forward, each with its residual."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsa_lightning.attention import windowed_sink_attention
+from wsa_lightning.models.config import RoformerConfig
+from wsa_lightning.models.rotary import Rotary
+
+
+class RMSNorm(nn.Module):
+    """x / max(||x||, 1e-12) * sqrt(width) * gamma, over the last axis, in fp32 (fp16 of silence would be NaN)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) -> the same."""
+        return (F.normalize(x.float(), dim=-1) * (x.shape[-1] ** 0.5 * self.gamma.float())).to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Multi-head attention with rotary positions, one sigmoid gate a head, full or windowed with sinks."""
+
+    def __init__(self, config: RoformerConfig, window: int | None, sinks: int, backend: str) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.window, self.sinks, self.backend = window, sinks, backend
+        inner = config.heads * config.dim_head
+        self.norm = RMSNorm(config.dim)
+        self.to_qkv = nn.Linear(config.dim, 3 * inner, bias=False)
+        self.to_gates = nn.Linear(config.dim, config.heads)
+        self.to_out = nn.Linear(inner, config.dim, bias=False)
+        self.rotary = Rotary(config.dim_head)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (sequences, L, D) -> update (sequences, L, D)."""
+        x = self.norm(x)
+        qkv = self.to_qkv(x).unflatten(-1, (3, self.heads, -1))  # (N, L, 3, H, E)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # 3 x (N, H, L, E)
+        out = windowed_sink_attention(
+            self.rotary(q), self.rotary(k), v, window=self.window, sinks=self.sinks, backend=self.backend
+        )  # (N, H, L, E)
+        gate = self.to_gates(x).sigmoid()  # (N, L, H)
+        out = out.transpose(1, 2) * gate[..., None]  # (N, L, H, E)
+        return self.to_out(out.flatten(-2))  # (N, L, D)
+
+
+class FeedForward(nn.Sequential):
+    """RMSNorm, Linear D -> mult D, GELU, Linear back."""
+
+    def __init__(self, config: RoformerConfig) -> None:
+        hidden = config.ff_mult * config.dim
+        super().__init__(RMSNorm(config.dim), nn.Linear(config.dim, hidden), nn.GELU(), nn.Linear(hidden, config.dim))
+
+
+class Block(nn.Module):
+    """Attention + residual, feed-forward + residual."""
+
+    def __init__(self, config: RoformerConfig, window: int | None, sinks: int, backend: str) -> None:
+        super().__init__()
+        self.attention = Attention(config, window, sinks, backend)
+        self.feed_forward = FeedForward(config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(sequences, L, D) -> the same."""
+        x = self.attention(x) + x
+        return self.feed_forward(x) + x
+
+
+class Transformer(nn.Module):
+    """``blocks`` blocks over one axis; the mel_band family ends each with a norm of its own."""
+
+    def __init__(
+        self,
+        config: RoformerConfig,
+        blocks: int,
+        *,
+        window: int | None = None,
+        sinks: int = 0,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(config, window, sinks, backend) for _ in range(blocks))
+        self.norm = RMSNorm(config.dim) if config.family == "mel_band" else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(sequences, L, D) -> the same."""
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)  # type: ignore[no-any-return]

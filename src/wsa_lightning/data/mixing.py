@@ -1,0 +1,110 @@
+"""New mixtures from old songs: random songs, offsets, gains, channels and polarity for each source.
+
+Every function is pure given its random generator, so a sample depends on (seed, epoch, index) and nothing
+else: not on the number of workers, ranks or restarts.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsa_lightning.data.tracks import INSTRUMENTAL, SOURCES, Track, check_stems
+from wsa_lightning.errors import UserError
+
+Sources: TypeAlias = NDArray[np.float32]
+"""One chunk of every source, in the order of ``SOURCES``: (4, 2, N)."""
+
+_MAX_DRAWS = 8
+_SILENT_PEAK = 1e-4
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How a true song is varied.
+
+    ``remix`` is the probability that the sources of a sample come from different songs, ``channel_swap`` and
+    ``polarity`` are those of swapping and negating the channels of one source; ``gain`` is the range of
+    the linear factor of one source.
+    """
+
+    remix: float = 0.5
+    gain: tuple[float, float] = (0.25, 1.25)
+    channel_swap: float = 0.5
+    polarity: float = 0.5
+
+    def __post_init__(self) -> None:
+        for key in ("remix", "channel_swap", "polarity"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise UserError(f"augmentation.{key} is {getattr(self, key)}, expected a probability, 0 to 1")
+        if len(self.gain) != 2 or not 0 <= self.gain[0] <= self.gain[1] < math.inf or self.gain[1] == 0:
+            raise UserError(f"augmentation.gain is {self.gain}, expected (low, high), 0 <= low <= high, 0 < high")
+
+
+def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """The generator of one sample; its arguments are non-negative."""
+    return np.random.default_rng(np.random.SeedSequence([seed, epoch, index]))
+
+
+def draw(tracks: Sequence[Track], chunk: int, rng: np.random.Generator, augmentation: Augmentation) -> Sources:
+    """A random chunk of every source, augmented: (4, 2, chunk).
+
+    Either all four come from one song at one offset, or each from a song and offset of its own. A chunk whose
+    mixture is silent teaches nothing and is drawn again, up to 8 draws in all; a silent source stays,
+    because a model must learn to give silence. Every track holds at least ``chunk`` samples.
+    """
+    for _ in range(_MAX_DRAWS):
+        sources = _augment(_read_sources(tracks, chunk, rng, augmentation.remix), rng, augmentation)
+        if np.abs(mix(sources)).max() >= _SILENT_PEAK:
+            break
+    return sources
+
+
+def mix(sources: Sources) -> NDArray[np.float32]:
+    """The sum of (sources, 2, N): (2, N)."""
+    return np.asarray(sources.sum(axis=0))
+
+
+def select_stems(sources: Sources, stems: Sequence[str]) -> NDArray[np.float32]:
+    """The named stems of (4, 2, N) sources, in the order named: (stems, 2, N).
+
+    ``instrumental`` is the sum of drums, bass and other.
+
+    Raises:
+        UserError: a stem is unknown or named twice, or none is named.
+    """
+    check_stems(stems)
+    return np.stack([_stem(sources, stem) for stem in stems])
+
+
+def _stem(sources: Sources, stem: str) -> NDArray[np.float32]:
+    if stem == "instrumental":
+        return mix(sources[[SOURCES.index(part) for part in INSTRUMENTAL]])
+    return np.asarray(sources[SOURCES.index(stem)])
+
+
+def _read_sources(tracks: Sequence[Track], chunk: int, rng: np.random.Generator, remix: float) -> Sources:
+    if rng.random() < remix:
+        places = [_place(tracks, chunk, rng) for _ in SOURCES]
+    else:
+        places = [_place(tracks, chunk, rng)] * len(SOURCES)
+    return np.stack(
+        [track.read(source, start, start + chunk) for source, (track, start) in zip(SOURCES, places, strict=True)]
+    )
+
+
+def _place(tracks: Sequence[Track], chunk: int, rng: np.random.Generator) -> tuple[Track, int]:
+    track = tracks[int(rng.integers(len(tracks)))]
+    return track, int(rng.integers(track.samples - chunk, endpoint=True))
+
+
+def _augment(sources: Sources, rng: np.random.Generator, augmentation: Augmentation) -> Sources:
+    count = len(sources)
+    gains = rng.uniform(*augmentation.gain, size=count)
+    swapped = rng.random(count) < augmentation.channel_swap
+    flipped = rng.random(count) < augmentation.polarity
+    scale = np.where(flipped, -gains, gains).astype(np.float32)
+    return np.where(swapped[:, None, None], sources[:, ::-1], sources) * scale[:, None, None]

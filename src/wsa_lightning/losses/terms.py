@@ -1,0 +1,93 @@
+"""The loss terms, each under the one name it has in YAML and TensorBoard."""
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from wsa_lightning.errors import UserError
+from wsa_lightning.losses.stft_distance import multi_resolution_stft_distance
+
+
+class Estimate(NamedTuple):
+    """Everything a loss term may look at.
+
+    Attributes:
+        audio: estimated stems (B, stems, C, N).
+        target: true stems (B, stems, C, N).
+        mask: the student's complex mask (B, stems, C, F, T).
+        teacher_mask: the teacher's, None where there is no teacher.
+        spectrum: complex spectrum of the mixture (B, C, F, T), None unless a term is weighted by it.
+    """
+
+    audio: Tensor
+    target: Tensor
+    mask: Tensor
+    teacher_mask: Tensor | None = None
+    spectrum: Tensor | None = None
+
+
+class Term(Protocol):
+    """One named loss: an estimate to a scalar."""
+
+    def __call__(self, estimate: Estimate) -> Tensor: ...
+
+
+def audio_l1(estimate: Estimate) -> Tensor:
+    """Mean |estimate - target| over all samples."""
+    return (estimate.audio - estimate.target).float().abs().mean()
+
+
+def audio_stft(estimate: Estimate) -> Tensor:
+    """Sum over windows {4096 ... 256} of the mean |STFT(estimate) - STFT(target)|, complex, hop 147, Hann.
+
+    n_fft = max(window, 2048); the multi-resolution loss of the public Roformers' training.
+    """
+    return multi_resolution_stft_distance(estimate.audio, estimate.target)
+
+
+def distill_mask(estimate: Estimate) -> Tensor:
+    """Mean |M_student - M_teacher| over (B, stems, C, F, T), complex, in fp32."""
+    return _mask_distance(estimate).mean()
+
+
+def distill_mask_weighted(estimate: Estimate) -> Tensor:
+    """``distill/mask`` with every bin weighted by |mixture spectrum|, the weights' mean being 1."""
+    if estimate.spectrum is None:
+        raise UserError("distill/mask_weighted needs the mixture's spectrum: no teacher handed one over")
+    weight = estimate.spectrum.abs()[:, None]  # (B, 1, C, F, T)
+    return (_mask_distance(estimate) * weight / weight.mean().clamp_min(1e-12)).mean()
+
+
+def _mask_distance(estimate: Estimate) -> Tensor:
+    if estimate.teacher_mask is None:
+        raise UserError("distill/* needs a teacher: set distillation.teacher, or leave the term out of model.loss")
+    return (estimate.mask - estimate.teacher_mask).abs()
+
+
+TERMS: dict[str, Term] = {
+    "audio/l1": audio_l1,
+    "audio/stft": audio_stft,
+    "distill/mask": distill_mask,
+    "distill/mask_weighted": distill_mask_weighted,
+}
+
+
+def check_weights(weights: Mapping[str, float]) -> None:
+    """Raise ``UserError`` for an unknown term, a negative weight, or nothing to minimise."""
+    unknown = sorted(set(weights) - set(TERMS))
+    if unknown:
+        raise UserError(f"model.loss names unknown terms {unknown}: expected some of {', '.join(TERMS)}")
+    negative = {name: weight for name, weight in weights.items() if not weight >= 0}
+    if negative:
+        raise UserError(f"model.loss has weights {negative}: expected numbers >= 0")
+    if not any(weights.values()):
+        raise UserError("model.loss is empty or all zero: expected at least one term with a positive weight")
+
+
+def weighted_sum(weights: Mapping[str, float], estimate: Estimate) -> tuple[Tensor, dict[str, Tensor]]:
+    """The total loss, and every term by name before weighting; terms of weight 0 are not computed."""
+    terms = {name: TERMS[name](estimate) for name, weight in weights.items() if weight}
+    total = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
+    return total, terms

@@ -70,8 +70,10 @@ class UsdrPerSong(Metric):
         self.add_state("seen", torch.zeros(songs, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, estimate: Tensor, target: Tensor, song: Tensor) -> None:
-        """Add chunks (B, stems, C, N) of the songs numbered ``song`` (B,)."""
-        signal, error = energies(estimate, target)  # (B, stems)
+        """Add chunks (B, stems, C, N) of the songs numbered ``song`` (B,); a negative number is not counted."""
+        counted = song >= 0
+        song = song[counted]
+        signal, error = energies(estimate[counted], target[counted])  # (B, stems)
         self.signal.index_add_(0, song, signal)
         self.error.index_add_(0, song, error)
         self.seen.index_add_(0, song, torch.ones_like(song))

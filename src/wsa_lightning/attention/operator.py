@@ -13,7 +13,8 @@ from wsa_lightning.errors import UserError
 class Backend(Protocol):
     """One way to compute windowed sink attention; all agree with ``reference``, gradients included."""
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int) -> Tensor: ...
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int) -> Tensor:
+        """(batch, heads, sinks + frames, dim_head) each, and so is the result."""
 
 
 _BACKENDS: dict[str, Backend] = {"reference": reference, "blocked": blocked}

@@ -33,7 +33,11 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML that understands ``!!python/tuple``, which public configs use, and nothing else of Python."""
 
 
-_Loader.add_constructor("tag:yaml.org,2002:python/tuple", lambda loader, node: tuple(loader.construct_sequence(node)))
+def _tuple(loader: _Loader, node: yaml.SequenceNode) -> tuple[Any, ...]:
+    return tuple(loader.construct_sequence(node))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:python/tuple", _tuple)
 
 
 def read_companion(config: Path | str | Mapping[str, Any] | None) -> dict[str, Any]:

@@ -51,12 +51,10 @@ def to_student(
 def initial_sinks(teacher: Roformer, sinks: int) -> Tensor:
     """Where sink tokens start: the mean band-split feature of every band, plus a little noise, (S, K, D).
 
-    The phase of a spectrum is as often one way as the other, so the normed bins of a band average to zero and
-    the mean feature of ``Linear(norm(bins))`` is the Linear's bias: no audio is needed to know it. Sinks at an
-    arbitrary place would enter at full strength, for the RMSNorm that follows cancels any small scale; sinks of
-    exactly zero would meet that norm's gradient of 1e12.
+    Sinks at an arbitrary place would enter at full strength, for the RMSNorm that follows cancels any small
+    scale; sinks of exactly zero would meet that norm's gradient of 1e12.
     """
-    mean = torch.stack([linear.bias.detach() for linear in teacher.band_split.linears])  # (K, D)
+    mean = teacher.band_split.mean_feature().detach()  # (K, D)
     generator = torch.Generator().manual_seed(SINK_SEED)
     noise = torch.randn(sinks, *mean.shape, generator=generator, device="cpu").to(mean)
     scale = SINK_NOISE * mean.square().mean().sqrt() if not mean.is_meta else SINK_NOISE

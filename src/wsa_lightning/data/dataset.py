@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 class Item(TypedDict):
     """One sample: ``mixture`` (2, N), ``targets`` (stems, 2, N), float32, and where it comes from.
 
-    ``song`` counts the dataset's songs, -1 for a random mixture; ``index`` counts its samples.
+    ``song`` counts the dataset's songs, -1 for a random mixture or a repeat; ``index`` counts its samples.
     """
 
     mixture: Tensor
@@ -150,6 +150,24 @@ class SongDataset(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         track = self.tracks[index]
         return _read_item(track, self.stems, 0, track.samples, index, index)
+
+
+class AtLeast(Dataset[Item]):
+    """A dataset stretched to ``size`` items by repeats whose ``song`` is -1, which no score counts.
+
+    With fewer items than ranks a rank would have no batch, and wait for the others for ever.
+    """
+
+    def __init__(self, dataset: ChunkDataset | SongDataset, size: int) -> None:
+        self.dataset = dataset
+        self.size = max(size, len(dataset))
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Item:
+        item = self.dataset[index % len(self.dataset)]
+        return item if index < len(self.dataset) else {**item, "song": -1}
 
 
 def _read_item(track: Track, stems: Sequence[str], start: int, stop: int, song: int, index: int) -> Item:

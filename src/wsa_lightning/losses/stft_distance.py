@@ -32,7 +32,8 @@ def multi_resolution_stft_distance(estimate: Tensor, target: Tensor) -> Tensor:
     """
     with torch.autocast(estimate.device.type, enabled=False):
         difference = (estimate.float() - target.detach().float()).flatten(0, -2)  # (signals, N)
-        return _StftMagnitude.apply(difference)  # type: ignore[no-any-return, no-untyped-call]
+        distance: Tensor = _StftMagnitude.apply(difference)  # type: ignore[no-untyped-call]
+        return distance
 
 
 class _StftMagnitude(Function):
@@ -56,7 +57,7 @@ class _StftMagnitude(Function):
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> Tensor:
         (gradient,) = ctx.saved_tensors
-        return gradient * upstream  # type: ignore[no-any-return]
+        return gradient * upstream
 
 
 def _padded_hann(window: int, n_fft: int, like: Tensor) -> Tensor:

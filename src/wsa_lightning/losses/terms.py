@@ -31,7 +31,8 @@ class Estimate(NamedTuple):
 class Term(Protocol):
     """One named loss: an estimate to a scalar."""
 
-    def __call__(self, estimate: Estimate) -> Tensor: ...
+    def __call__(self, estimate: Estimate) -> Tensor:
+        """A scalar in fp32."""
 
 
 def audio_l1(estimate: Estimate) -> Tensor:

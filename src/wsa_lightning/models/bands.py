@@ -72,6 +72,14 @@ class BandSplit(nn.Module):
         ]  # K x (B, T, D)
         return torch.stack(tokens, dim=2)
 
+    def mean_feature(self) -> Tensor:
+        """The expected token of every band, (K, D), known without audio.
+
+        The phase of a spectrum is as often one way as the other, so the normed bins average to zero and the mean
+        of ``Linear(norm(bins))`` is the Linear's bias.
+        """
+        return torch.stack([p.view(-1) for name, p in self.linears.named_parameters() if name.endswith("bias")])
+
 
 class MaskEstimator(nn.Module):
     """One stem: every band's token through an MLP of its own to the complex gains of the band's entries."""

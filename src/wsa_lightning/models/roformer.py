@@ -98,7 +98,7 @@ class Roformer(nn.Module):
                 x = layer(x)
         x = self.norm(x[:, self.config.sinks :])  # (B, T, K, D)
         gains = torch.stack([estimator(x) for estimator in self.mask_estimators], dim=1)  # (B, stems, T, entries, 2)
-        return self.band_merge(gains)  # type: ignore[no-any-return]
+        return self.band_merge(gains)
 
     def prepend_sinks(self, x: Tensor) -> Tensor:
         """(B, T, K, D) -> (B, S + T, K, D): the learned sink tokens in front of the frames, the same for all."""

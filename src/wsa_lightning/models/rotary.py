@@ -21,9 +21,10 @@ class Rotary(nn.Module):
         self.register_buffer("frequencies", rotary_frequencies(dim_head), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., positions, dim_head) -> the same, turned; angles in fp32 (positions exceed what fp16 can hold)."""
-        position = torch.arange(x.shape[-2], device=x.device, dtype=torch.float32)
-        angle = position[:, None] * self.frequencies.float()  # (L, E / 2)
-        cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-        even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)  # (..., L, E / 2)
-        return torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1).flatten(-2)
+        """(..., positions, heads, dim_head) -> the same, turned; in fp32, for positions exceed what fp16 can hold."""
+        position = torch.arange(x.shape[-3], device=x.device, dtype=torch.float32)
+        angle = position[:, None, None] * self.frequencies.float()  # (L, 1, E / 2)
+        turn = torch.view_as_complex(torch.stack((angle.cos(), angle.sin()), dim=-1))
+        # A pair is a complex number, and one complex product is a single pass over memory.
+        pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))  # (..., L, H, E / 2)
+        return torch.view_as_real(pairs * turn).flatten(-2).to(x.dtype)

@@ -38,10 +38,15 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (sequences, L, D) -> update (sequences, L, D)."""
         x = self.norm(x)
-        qkv = self.to_qkv(x).unflatten(-1, (3, self.heads, -1))  # (N, L, 3, H, E)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # 3 x (N, H, L, E)
+        q, k, v = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)  # 3 x (N, L, H, E)
+        q, k = self.rotary(q), self.rotary(k)
         out = windowed_sink_attention(
-            self.rotary(q), self.rotary(k), v, window=self.window, sinks=self.sinks, backend=self.backend
+            q.transpose(1, 2),  # (N, H, L, E)
+            k.transpose(1, 2),
+            v.transpose(1, 2),
+            window=self.window,
+            sinks=self.sinks,
+            backend=self.backend,
         )  # (N, H, L, E)
         gate = self.to_gates(x).sigmoid()  # (N, L, H)
         out = out.transpose(1, 2) * gate[..., None]  # (N, L, H, E)
@@ -90,4 +95,4 @@ class Transformer(nn.Module):
         """(sequences, L, D) -> the same."""
         for block in self.blocks:
             x = block(x)
-        return self.norm(x)  # type: ignore[no-any-return]
+        return self.norm(x)

@@ -1,7 +1,7 @@
 """Songs for training without a download, composed and synthesized on the spot."""
 
-from .files import song_name, write_song
-from .library import (
+from wsa_lightning.data.songs.files import song_name, write_song
+from wsa_lightning.data.songs.library import (
     SECONDS,
     SEED,
     TEST_SONGS,
@@ -11,7 +11,7 @@ from .library import (
     is_complete,
     make_songs,
 )
-from .mixdown import STEMS, compose
+from wsa_lightning.data.songs.mixdown import STEMS, compose
 
 __all__ = [
     "SECONDS",

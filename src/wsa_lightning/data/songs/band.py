@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .score import BEATS_PER_BAR, Ground, Hit, Note
+from wsa_lightning.data.songs.score import BEATS_PER_BAR, Ground, Hit, Note
 
 # A bar in sixteenths: "X" an accent, "x" a stroke, "." nothing.
 GROOVES: dict[str, dict[str, str]] = {

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ...errors import UserError
-from .mixdown import STEMS, compose
-from .sound import RATE
+from wsa_lightning.data.songs.mixdown import STEMS, compose
+from wsa_lightning.data.songs.sound import RATE
+from wsa_lightning.errors import UserError
 
 FILES = tuple(f"{stem}.wav" for stem in ("mixture", *STEMS))
 PARTIAL = ".partial-"

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .score import Note
-from .sound import (
+from wsa_lightning.data.songs.score import Note
+from wsa_lightning.data.songs.sound import (
     RATE,
     Signal,
     add_at,
@@ -21,7 +21,7 @@ from .sound import (
     to_samples,
     wander,
 )
-from .vowels import formants
+from wsa_lightning.data.songs.vowels import formants
 
 
 def play_bass(rng: np.random.Generator, notes: Sequence[Note], samples: int) -> Signal:

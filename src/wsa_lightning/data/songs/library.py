@@ -12,8 +12,8 @@ import platformdirs
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ...errors import UserError
-from .files import PARTIAL, is_song, song_name, write_song
+from wsa_lightning.data.songs.files import PARTIAL, is_song, song_name, write_song
+from wsa_lightning.errors import UserError
 
 TRAIN_SONGS = 56
 TEST_SONGS = 8

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .score import BEATS_PER_BAR, Ground, Note
+from wsa_lightning.data.songs.score import BEATS_PER_BAR, Ground, Note
 
 # Rhythm cells in beats; long notes are frequent, for a held vowel is what the solo is mistaken for.
 SUNG_CELLS = ((1.0,), (0.5, 0.5), (1.5, 0.5), (2.0,), (0.5, 1.0, 0.5), (0.75, 0.75, 0.5), (1.0, 1.0))

@@ -3,13 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from .band import bass_part, comping_part, drum_part, pad_part
-from .drums import play_drums
-from .instruments import play_bass, play_pad, play_plucked
-from .melody import solo_part, sung_part
-from .score import Ground, lay_ground
-from .sound import RATE, Signal, pan, reverberate, room
-from .voice import play_solo, sing
+from wsa_lightning.data.songs.band import bass_part, comping_part, drum_part, pad_part
+from wsa_lightning.data.songs.drums import play_drums
+from wsa_lightning.data.songs.instruments import play_bass, play_pad, play_plucked
+from wsa_lightning.data.songs.melody import solo_part, sung_part
+from wsa_lightning.data.songs.score import Ground, lay_ground
+from wsa_lightning.data.songs.sound import RATE, Signal, pan, reverberate, room
+from wsa_lightning.data.songs.voice import play_solo, sing
 
 STEMS = ("drums", "bass", "other", "vocals")
 PEAK = 0.85
@@ -61,11 +61,11 @@ def _play_other(rng: np.random.Generator, ground: Ground, centre: float, tract: 
     comping = comping_part(rng, ground, centre + rng.uniform(-3, 6))
     chords = pad_part(ground, centre + rng.uniform(-3, 3))
     line = solo_part(rng, ground, centre + rng.uniform(-3, 3))
-    solo = play_solo(rng, line, tract * rng.uniform(0.9, 1.1), samples)
+    solo = play_solo(rng, line, tract * rng.uniform(1.3, 1.6), samples)  # a body smaller than a singer's
     parts = (
         (play_plucked(rng, comping, samples), rng.uniform(-4, 0)),
         (play_pad(rng, chords, samples), rng.uniform(-8, -2)),
-        (pan(solo, rng.uniform(-0.3, 0.3)), rng.uniform(-1, 2)),
+        (pan(solo, rng.uniform(-0.3, 0.3)), rng.uniform(-8, -4)),
     )
     return sum((_gain(decibels) * _unit_power(part) for part, decibels in parts), np.zeros((2, samples)))
 
@@ -83,7 +83,7 @@ def _unit_power(signal: Signal) -> Signal:
 
 def _level(rng: np.random.Generator, stems: dict[str, Signal]) -> dict[str, Signal]:
     """Balance the accompaniment, set the vocals against it within 0.8 dB, and scale the sum to the peak."""
-    shares = {"drums": rng.uniform(-3, 1), "bass": rng.uniform(-3, 1), "other": rng.uniform(0, 3)}
+    shares = {"drums": rng.uniform(-3, 1), "bass": rng.uniform(-3, 1), "other": rng.uniform(-2, 1)}
     band = {name: _gain(share) * _unit_power(stems[name]) for name, share in shares.items()}
     backing = band["drums"] + band["bass"] + band["other"]
     loudness = float(np.mean(backing**2)) ** 0.5 * _gain(rng.uniform(-0.8, 0.8))

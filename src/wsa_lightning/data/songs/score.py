@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .harmony import Harmony, choose_harmony
+from wsa_lightning.data.songs.harmony import Harmony, choose_harmony
 
 BEATS_PER_BAR = 4
 

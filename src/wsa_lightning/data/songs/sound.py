@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import butter, iirpeak, lfilter, oaconvolve, sosfilt
 
-from .score import Note
+from wsa_lightning.data.songs.score import Note
 
 RATE = 44100
 HOP = 100

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .melody import Syllable
-from .score import Note
-from .sound import (
+from wsa_lightning.data.songs.melody import Syllable
+from wsa_lightning.data.songs.score import Note
+from wsa_lightning.data.songs.sound import (
     CONTROL_RATE,
     RATE,
     Signal,
@@ -30,7 +30,7 @@ from .sound import (
     to_samples,
     wander,
 )
-from .vowels import formants
+from wsa_lightning.data.songs.vowels import formants
 
 
 @dataclass(frozen=True)

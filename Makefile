@@ -1,0 +1,80 @@
+# Every target needs only Python 3.10 or newer and the package index: no compiler, no ffmpeg, no GPU.
+# `make help` lists them.
+
+PYTHON ?= python3
+LOGS ?= runs
+ARGS ?=
+UV ?= uv
+# PyTorch's own index of builds without CUDA. On Linux the package index has only the CUDA build, which is several GB.
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
+WSA := $(BIN)/python -m wsa_lightning
+
+.DEFAULT_GOAL := help
+.PHONY: help fit test lint teacher control tensorboard install constraints clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  PYTHON=python3.12        the Python that .venv is made with (now: $(PYTHON))"
+	@echo "  ARGS='--data.root PATH'  more options for the command behind fit, control and teacher, or for pytest"
+
+fit: .venv/.installed  ## the main job: distil the shipped teacher into a student with a window of 16 and 4 sinks
+	$(WSA) fit --config configs/wsa_w16_s4.yaml $(ARGS)
+
+control: .venv/.installed  ## the control run: fine-tune the teacher by the same steps, full attention kept
+	$(WSA) fit --config configs/control.yaml $(ARGS)
+
+teacher: .venv/.installed  ## train the small teacher from scratch on 224 composed songs
+	$(WSA) data make runs/teacher/songs --songs 224 --seconds 12 --seed 1
+	$(WSA) fit --config configs/teacher.yaml --data.root runs/teacher/songs $(ARGS)
+
+tensorboard: .venv/.installed  ## show the curves of every run under LOGS (runs)
+	$(BIN)/python -m tensorboard.main --logdir $(LOGS)
+
+test: .venv/.installed-dev  ## run the test-suite
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.installed-dev  ## ruff's checks and formatting, and mypy
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+install: .venv/.installed-dev  ## make .venv with everything, the tests' tools included, and run nothing
+
+constraints:  ## bring constraints.txt in line with pyproject.toml (needs uv; ARGS=--upgrade takes newer versions)
+	$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.10 --annotation-style line \
+		--custom-compile-command 'make constraints' --output-file constraints.txt $(ARGS)
+
+clean:  ## remove .venv, caches and build leftovers; runs/ stays
+	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamps are written last, so that an interrupted install is taken up again by the next `make`.
+.venv/.installed: pyproject.toml constraints.txt
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+			echo "Python 3.10 or newer is needed, and $(PYTHON) is not that; name another: make PYTHON=python3.12 ..." >&2; \
+			exit 1; }; \
+		echo "Making .venv with $$($(PYTHON) --version)"; \
+		$(PYTHON) -m venv --clear .venv; }
+	@trap 'exit 130' INT; \
+	if [ "$$(uname -s)" = Linux ] && ! nvidia-smi -L 2>/dev/null | grep -q GPU; then \
+		echo "No NVIDIA GPU here: installing PyTorch's CPU build"; \
+		$(PIP) --no-deps --index-url $(TORCH_CPU_INDEX) --timeout 15 --retries 0 torch 2>/dev/null || { \
+			echo "No CPU build to be had from $(TORCH_CPU_INDEX): installing the package index's build instead"; \
+			$(PIP) torch; }; \
+	else \
+		$(PIP) torch; \
+	fi
+	@echo "Installing wsa-lightning and what it needs, about 80 packages"
+	@$(PIP) --quiet --editable .
+	@touch $@
+	@$(BIN)/python -c 'from importlib.metadata import version as v; print("Installed: torch", v("torch"), "and lightning", v("lightning"))'
+
+.venv/.installed-dev: .venv/.installed
+	@echo "Installing the tests' tools"
+	@$(PIP) --quiet --editable '.[dev]'
+	@touch $@

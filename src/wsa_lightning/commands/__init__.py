@@ -1,0 +1,1 @@
+"""The roof's own commands, one file each; arithmetic lives in the rooms below."""

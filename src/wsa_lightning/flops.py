@@ -1,0 +1,216 @@
+"""What a Roformer costs: FLOPs counted by fvcore on a trace, and the same numbers in closed form.
+
+FLOPs are 2 x multiply-accumulates. Matrix products count: linear layers, and attention's QK^T and PV over
+the pairs the mask allows, whatever a backend computes besides. Norms, softmax, rotary embedding, activations
+and gates count 0, as in the literature. The STFT and its inverse stand on a line of their own.
+
+fvcore has no handle for attention and passes over what it does not know. Here the traced copy calls
+attention as one operator with a handle of its own, and an operator that has neither a handle nor a place on
+the list of free ones is an error.
+"""
+
+import copy
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from fvcore.nn import FlopCountAnalysis
+from fvcore.nn.jit_handles import get_shape, linear_flop_jit
+from torch import Tensor, nn
+
+from wsa_lightning.attention.blocked import executed_pairs
+from wsa_lightning.attention.pattern import allowed_pairs, attention_flops, paper_pairs
+from wsa_lightning.errors import UserError
+from wsa_lightning.models.bands import band_bins
+from wsa_lightning.models.config import RoformerConfig
+from wsa_lightning.models.roformer import Roformer
+from wsa_lightning.models.transformer import Attention
+
+FREE_OPERATORS = (
+    "add", "clamp_min", "cos", "div", "expand_as", "gelu", "glu", "index_add", "linalg_vector_norm", "mul",
+    "pow", "sigmoid", "sin", "sub", "tanh", "unflatten", "view_as_complex", "view_as_real",
+)  # fmt: skip
+"""ATen operators without a matrix product, besides those that fvcore ignores by itself."""
+
+
+@dataclass(frozen=True)
+class FlopReport:
+    """FLOPs of one forward pass of one mixture, and the score pairs of its time attention.
+
+    Attributes:
+        seconds: duration of the mixture.
+        frames: its STFT frames, T; sinks are not among them.
+        linear: FLOPs of all linear layers.
+        time_attention: FLOPs of QK^T and PV over time, over the pairs the mask allows.
+        frequency_attention: the same over frequency, where every pair is allowed.
+        by_module: ``total`` parted by ``band_split``, ``layers.{i}.time``, ``layers.{i}.frequency``,
+            ``mask_estimators``.
+        stft: FLOPs of the STFT and its inverse, outside ``total``: 2.5 n log2 n a real FFT of size n
+            (FFTW's convention), windowing and overlap-add not counted.
+        paper_pairs: the paper's T (w + S) pairs, T² for full attention; pairs are per head, band and block.
+        exact_pairs: pairs the mask allows, the sinks' own rows included.
+        executed_pairs: pairs the ``blocked`` backend computes, whole blocks being dense.
+    """
+
+    seconds: float
+    frames: int
+    linear: int
+    time_attention: int
+    frequency_attention: int
+    by_module: dict[str, int]
+    stft: int
+    paper_pairs: int
+    exact_pairs: int
+    executed_pairs: int
+
+    @property
+    def total(self) -> int:
+        """FLOPs of the network: linear layers and attention."""
+        return self.linear + self.time_attention + self.frequency_attention
+
+
+def count(model: Roformer, seconds: float = 8.0) -> FlopReport:
+    """Count the FLOPs of one forward pass through fvcore, on a weightless copy: any size, any duration.
+
+    Args:
+        model: on any device, in any mode, compiled or not; it is left untouched.
+        seconds: duration of the mixture, one of them, at the model's sample rate.
+
+    Raises:
+        UserError: a duration that is not a positive number.
+        RuntimeError: the model runs an operator that is neither counted nor known to be free.
+    """
+    core = _weightless_copy(model)
+    config, frames = core.config, _frames(core.config, seconds)
+    macs = _macs(core, frames)
+
+    def flops(modules: Iterable[str], operator: str | None = None) -> int:
+        return sum(2 * int(n) for name in modules for op, n in macs[name].items() if operator in (None, op))
+
+    time = [f"layers.{i}.time" for i in range(config.depth)]
+    frequency = [f"layers.{i}.frequency" for i in range(config.depth)]
+    attention = _OPERATOR.partition("::")[2]
+    return FlopReport(
+        seconds=seconds,
+        frames=frames,
+        linear=flops([""], "linear"),
+        time_attention=flops(time, attention),
+        frequency_attention=flops(frequency, attention),
+        by_module={name: flops([name]) for name in ("band_split", *time, *frequency, "mask_estimators")},
+        **_beside_the_network(config, frames),
+    )
+
+
+def closed_form(config: RoformerConfig, seconds: float = 8.0) -> FlopReport:
+    """The report that ``count`` gives for ``Roformer(config)``, by arithmetic alone; same ``UserError``."""
+    frames, bands, dim = _frames(config, seconds), config.bands, config.dim
+    inner, length = config.heads * config.dim_head, config.sinks + frames
+    widths = [2 * config.channels * len(bins) for bins in band_bins(config)]  # re and im
+
+    token_macs = dim * (3 * inner) + dim * config.heads + inner * dim + 2 * config.ff_mult * dim * dim
+    block_linear = 2 * length * bands * token_macs  # of either axis: sinks pass through both
+    time_linear = config.time_blocks * block_linear
+    frequency_linear = config.frequency_blocks * block_linear
+
+    time_pairs = config.time_blocks * bands * allowed_pairs(frames, config.window, config.sinks)
+    frequency_pairs = config.frequency_blocks * length * bands**2
+    time_attention = attention_flops(time_pairs, config.heads, config.dim_head)
+    frequency_attention = attention_flops(frequency_pairs, config.heads, config.dim_head)
+
+    hidden = config.mlp_expansion_factor * dim
+    hidden_macs = dim * hidden + (config.mask_hidden_layers - 1) * hidden * hidden
+    mask_macs = sum(hidden_macs + hidden * 2 * width for width in widths)  # twice the width: GLU halves it
+    band_split = 2 * frames * sum(widths) * dim
+    mask_estimators = 2 * len(config.stems) * frames * mask_macs
+
+    layers = range(config.depth)
+    return FlopReport(
+        seconds=seconds,
+        frames=frames,
+        linear=band_split + config.depth * (time_linear + frequency_linear) + mask_estimators,
+        time_attention=config.depth * time_attention,
+        frequency_attention=config.depth * frequency_attention,
+        by_module={
+            "band_split": band_split,
+            **{f"layers.{i}.time": time_linear + time_attention for i in layers},
+            **{f"layers.{i}.frequency": frequency_linear + frequency_attention for i in layers},
+            "mask_estimators": mask_estimators,
+        },
+        **_beside_the_network(config, frames),
+    )
+
+
+def _frames(config: RoformerConfig, seconds: float) -> int:
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise UserError(f"seconds is {seconds}: expected a positive duration")
+    # What is too short to be reflected is padded to n_fft // 2 + 1 samples, the number of bins.
+    return config.frames(max(seconds, config.bins / config.sample_rate))
+
+
+def _macs(core: Roformer, frames: int) -> dict[str, Counter[str]]:
+    """fvcore's verdict on the network proper: multiply-accumulates by module, then by operator."""
+    config = core.config
+    # torch.istft does not run on the meta device, so the trace starts at the spectrum and ends at the mask.
+    core.forward = core.estimate_mask  # type: ignore[method-assign, assignment]
+    spectrum = torch.empty(1, config.channels, config.bins, frames, dtype=torch.complex64, device="meta")
+    analysis = FlopCountAnalysis(core, spectrum).clear_op_handles()
+    analysis.set_op_handle("aten::linear", linear_flop_jit, _OPERATOR, _attention_macs)
+    analysis.set_op_handle(**{f"aten::{name}": None for name in FREE_OPERATORS})
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    with torch.no_grad():
+        macs: dict[str, Counter[str]] = analysis.by_module_and_operator()
+    if unknown := sorted(analysis.unsupported_ops()):
+        raise RuntimeError(f"cannot count {unknown}: give each a handle, or list it in FREE_OPERATORS")
+    return macs
+
+
+def _beside_the_network(config: RoformerConfig, frames: int) -> dict[str, Any]:
+    """What no trace of the network shows, and both reports share."""
+    transforms = (1 + len(config.stems)) * config.channels * frames
+    pattern = (frames, config.window, config.sinks)
+    return {
+        "stft": round(transforms * 2.5 * config.n_fft * math.log2(config.n_fft)),
+        "paper_pairs": paper_pairs(*pattern),
+        "exact_pairs": allowed_pairs(*pattern),
+        "executed_pairs": executed_pairs(*pattern),
+    }
+
+
+def _weightless_copy(model: Roformer) -> Roformer:
+    """The model in eval mode on the meta device, its attention one operator that fvcore can see."""
+    model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper hides the operators
+    memo: dict[int, Any] = {id(weight): nn.Parameter(weight.to("meta")) for weight in model.parameters()}
+    memo |= {id(buffer): buffer.to("meta") for buffer in model.buffers()}
+    weightless = copy.deepcopy(model, memo).float().eval()  # what memo holds is taken, not copied
+    for module in weightless.modules():
+        if isinstance(module, Attention):
+            module.backend = _attention  # type: ignore[assignment]
+    return weightless
+
+
+_OPERATOR = "wsa_lightning::windowed_sink_attention"
+
+
+# One node in the trace, for a handle to read its shapes and its pattern. Used for counting only: inductor
+# cannot see, and so cannot fuse, what a custom operator does.
+@torch.library.custom_op(
+    _OPERATOR, mutates_args=(), schema="(Tensor q, Tensor k, Tensor v, int? window, int sinks) -> Tensor"
+)
+def _attention(q: Tensor, k: Tensor, v: Tensor, window: int | None, sinks: int) -> Tensor:
+    raise NotImplementedError("this operator only stands for attention in a trace on the meta device")
+
+
+@_attention.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor, window: int | None, sinks: int) -> Tensor:
+    return torch.empty_like(v)
+
+
+def _attention_macs(inputs: list[Any], outputs: list[Any]) -> int:
+    """fvcore's handle: multiply-accumulates of QK^T and PV over the allowed pairs of every sequence."""
+    sequences, heads, length, dim_head = get_shape(inputs[0])
+    window, sinks = inputs[3].toIValue(), inputs[4].toIValue()
+    pairs = sequences * allowed_pairs(length - sinks, window, sinks)
+    return attention_flops(pairs, heads, dim_head) // 2

@@ -1,0 +1,1 @@
+"""One callback a file: distillation, averaging, FLOPs, listening, the closing table."""

@@ -1,0 +1,120 @@
+"""The end of a run: the exported model, the closing table, hyper-parameters with their scores."""
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import lightning as L
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+from rich.table import Table
+
+from wsa_lightning.checkpoints import save
+from wsa_lightning.training.callbacks.distillation import DistillationCallback
+from wsa_lightning.training.callbacks.flops import FlopCounterCallback
+from wsa_lightning.training.module import SeparationModule
+
+SomeCallback = TypeVar("SomeCallback", bound=L.Callback)
+
+
+class ClosingCallback(L.Callback):
+    """After training: ``model.safetensors`` (averaged weights), ``summary.json`` and a table on the terminal.
+
+    The scores are those of the last validation, of the weights exported.
+
+    Args:
+        export: write ``model.safetensors`` into the run's folder.
+    """
+
+    def __init__(self, export: bool = True) -> None:
+        self.export = export
+
+    @rank_zero_only
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write and print, unless this was a dry run or nothing was trained."""
+        if (
+            getattr(trainer, "fast_dev_run", False)
+            or not isinstance(pl_module, SeparationModule)
+            or trainer.interrupted
+        ):
+            return
+        folder = Path(trainer.default_root_dir)
+        scores = {
+            name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(("val/", "loss"))
+        }
+        summary: dict[str, Any] = {"steps": trainer.global_step, **scores}
+        if (flops := _callback(trainer, FlopCounterCallback)) is not None:
+            summary |= flops.figures
+        if (distillation := _callback(trainer, DistillationCallback)) is not None:
+            summary |= {"val/usdr_step_0": distillation.baseline, "teacher": distillation.path}
+        if self.export:
+            save(pl_module.net, folder / "model.safetensors", notes={"steps": str(trainer.global_step)})
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        if isinstance(trainer.logger, TensorBoardLogger):
+            metrics = {name: value for name, value in summary.items() if "/" in name and isinstance(value, float)}
+            trainer.logger.log_hyperparams(hyperparameters(trainer, pl_module), metrics)
+        console = Console()
+        console.print(closing_table(summary, flops))
+        if self.export:
+            console.print(f"model        {folder / 'model.safetensors'}", soft_wrap=True)
+        console.print(f"TensorBoard  tensorboard --logdir {folder}", soft_wrap=True)
+
+
+def hyperparameters(trainer: L.Trainer, module: SeparationModule) -> dict[str, Any]:
+    """What a table of runs is sorted by: attention, losses, schedule, data; scalars and strings only."""
+    config = module.net.config
+    data: dict[str, Any] = dict(getattr(trainer.datamodule, "hparams", {}))  # type: ignore[attr-defined]
+    return {
+        "window": "null" if config.window is None else config.window,
+        "sinks": config.sinks,
+        "family": config.family,
+        "dim": config.dim,
+        "depth": config.depth,
+        **{f"weight/{name}": weight for name, weight in module.loss.items()},
+        "learning_rate": module.learning_rate,
+        "steps": trainer.global_step,
+        "precision": str(trainer.precision),
+        **{key: value for key, value in data.items() if isinstance(value, (int, float, str))},
+    }
+
+
+def closing_table(summary: dict[str, Any], flops: FlopCounterCallback | None) -> Table:
+    """Scores and FLOPs of teacher and student side by side."""
+    table = Table(title="val/usdr: median over songs of the uSDR over all validation chunks of a song", title_style="")
+    for column in ("", "teacher", "student", "student / teacher"):
+        table.add_column(column, justify="left" if not column else "right")
+    teacher, after = summary.get("val/teacher_usdr"), summary.get("val/usdr")
+    before = summary.get("val/usdr_step_0")
+    if before is not None:
+        table.add_row("uSDR before training, dB", _number(teacher), _number(before), _percent(before, teacher))
+    table.add_row("uSDR after training, dB", _number(teacher), _number(after), _percent(after, teacher))
+    if teacher is not None and after is not None:
+        table.add_row("difference, dB", "", f"{after - teacher:+.2f}", "")
+        table.add_row("retained", "", "", _percent(after, teacher))
+    if "val/recovered" in summary:
+        table.add_row("recovered of what the window cost", "", "", f"{100 * summary['val/recovered']:.1f} %")
+    if flops is not None and flops.student is not None:
+        for label, name in (("time attention", "time_attention"), ("total", "total")):
+            own = getattr(flops.student, name)
+            theirs = getattr(flops.teacher, name) if flops.teacher else None
+            table.add_row(
+                f"{label}, GFLOP in {flops.seconds:g} s",
+                _number(theirs and theirs / 1e9, 3),
+                _number(own / 1e9, 3),
+                f"1 / {theirs / own:.2f}" if theirs else "",
+            )
+    return table
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _percent(part: float | None, whole: float | None) -> str:
+    return "" if part is None or whole is None or whole <= 0 else f"{100 * part / whole:.1f} %"
+
+
+def _callback(trainer: L.Trainer, kind: type[SomeCallback]) -> SomeCallback | None:
+    return next((c for c in trainer.callbacks if isinstance(c, kind)), None)  # type: ignore[attr-defined]

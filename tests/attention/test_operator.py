@@ -1,0 +1,182 @@
+"""Every backend computes what the oracle computes, gradients included, through the operator's one door."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from wsa_lightning.attention import allowed, backends, windowed_sink_attention
+from wsa_lightning.errors import UserError
+
+BACKENDS = ("auto", *backends())
+BESIDES_THE_ORACLE = tuple(name for name in BACKENDS if name != "reference")
+FRAMES, SINKS = st.integers(1, 200), st.integers(0, 9)
+WINDOWS = st.none() | st.integers(1, 80)
+
+
+def tokens(batch: int, heads: int, length: int, dim_head: int, *, seed: int = 0) -> list[Tensor]:
+    """Random q, k, v in fp64, laid out as a model cuts them from one projection: views, not contiguous."""
+    generator = torch.Generator().manual_seed(seed)
+    qkv = torch.randn(batch, length, 3, heads, dim_head, generator=generator, dtype=torch.float64)
+    return [part.requires_grad_() for part in qkv.permute(2, 0, 3, 1, 4)]
+
+
+def output_and_gradients(qkv: list[Tensor], window: int | None, sinks: int, backend: str) -> tuple[Tensor, ...]:
+    out = windowed_sink_attention(*qkv, window=window, sinks=sinks, backend=backend)
+    # A weight of its own for each output entry, or errors that cancel in a sum would pass.
+    loss = out.flatten() @ torch.linspace(-1, 1, out.numel(), dtype=out.dtype)
+    return (out, *torch.autograd.grad(loss, qkv))
+
+
+@pytest.mark.parametrize("backend", BESIDES_THE_ORACLE)
+@settings(max_examples=30, deadline=None)
+@given(
+    frames=FRAMES,
+    window=WINDOWS,
+    sinks=SINKS,
+    batch=st.integers(1, 3),
+    heads=st.integers(1, 3),
+    dim_head=st.sampled_from([1, 2, 5, 8]),
+    seed=st.integers(0, 2**16),
+)
+@example(frames=1, window=1, sinks=0, batch=1, heads=1, dim_head=4, seed=0)
+@example(frames=1, window=10, sinks=8, batch=2, heads=2, dim_head=4, seed=0)
+@example(frames=5, window=80, sinks=3, batch=1, heads=2, dim_head=4, seed=0)
+@example(frames=33, window=1, sinks=0, batch=1, heads=1, dim_head=4, seed=0)
+@example(frames=64, window=10, sinks=8, batch=1, heads=2, dim_head=4, seed=0)
+@example(frames=65, window=63, sinks=1, batch=1, heads=2, dim_head=4, seed=0)
+@example(frames=129, window=64, sinks=9, batch=2, heads=1, dim_head=4, seed=0)
+def test_every_backend_equals_the_oracle_in_output_and_gradients(
+    backend: str, frames: int, window: int | None, sinks: int, batch: int, heads: int, dim_head: int, seed: int
+) -> None:
+    qkv = tokens(batch, heads, sinks + frames, dim_head, seed=seed)
+    expected = output_and_gradients(qkv, window, sinks, "reference")
+    for ours, oracle in zip(output_and_gradients(qkv, window, sinks, backend), expected, strict=True):
+        assert ours.shape == oracle.shape
+        torch.testing.assert_close(ours, oracle, rtol=1e-9, atol=1e-9)
+
+
+@given(frames=st.integers(1, 20), window=WINDOWS, sinks=st.integers(0, 3))
+@settings(max_examples=25, deadline=None)
+def test_the_oracle_is_a_softmax_over_what_each_query_may_see(frames: int, window: int | None, sinks: int) -> None:
+    q, k, v = (x[0, 0] for x in tokens(1, 1, sinks + frames, 4))
+    out = windowed_sink_attention(*tokens(1, 1, sinks + frames, 4), window=window, sinks=sinks, backend="reference")
+    for i, seen in enumerate(allowed(frames, window, sinks)):
+        weights = (k[seen] @ q[i] / 4**0.5).softmax(0)
+        torch.testing.assert_close(out[0, 0, i], weights @ v[seen])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("layout", ["contiguous", "every second dimension", "expanded over the batch"])
+def test_the_layout_of_the_inputs_in_memory_does_not_matter(backend: str, layout: str) -> None:
+    q, k, v = (x.detach() for x in tokens(1, 2, 104, 8))
+    if layout == "every second dimension":
+        q, k, v = (x[..., ::2] for x in (q, k, v))
+    if layout == "expanded over the batch":
+        q, k, v = (x.expand(3, -1, -1, -1) for x in (q, k, v))
+    ours = windowed_sink_attention(q, k, v, window=10, sinks=4, backend=backend)
+    oracle = windowed_sink_attention(
+        q.contiguous(), k.contiguous(), v.contiguous(), window=10, sinks=4, backend="reference"
+    )
+    torch.testing.assert_close(ours, oracle)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("frames, sinks", [(1, 0), (1, 5), (40, 0), (70, 8)])
+def test_no_window_and_a_window_of_twice_the_frames_are_full_attention(backend: str, frames: int, sinks: int) -> None:
+    q, k, v = tokens(2, 2, sinks + frames, 8)
+    full = F.scaled_dot_product_attention(q, k, v)
+    for window in (None, 2 * frames, 2 * frames + 1, 10**6):
+        ours = windowed_sink_attention(q, k, v, window=window, sinks=sinks, backend=backend)
+        torch.testing.assert_close(ours, full)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_window_of_one_frame_and_no_sinks_returns_the_values(backend: str) -> None:
+    q, k, v = tokens(2, 2, 75, 8)
+    torch.testing.assert_close(windowed_sink_attention(q, k, v, window=1, sinks=0, backend=backend), v)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data(), frames=st.integers(2, 120), window=st.integers(1, 40), sinks=st.integers(0, 5))
+def test_a_frame_changes_the_sinks_and_the_frames_within_half_a_window_and_no_other(
+    backend: str, data: st.DataObject, frames: int, window: int, sinks: int
+) -> None:
+    frame = data.draw(st.integers(0, frames - 1), label="frame")
+    changed = changed_queries(frames, window, sinks, sinks + frame, backend)
+    near = (torch.arange(frames) - frame).abs() <= window // 2
+    assert changed.tolist() == [True] * sinks + near.tolist()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("sink", range(3))
+def test_a_sink_changes_everyone(backend: str, sink: int) -> None:
+    assert changed_queries(frames=100, window=6, sinks=3, position=sink, backend=backend).all()
+
+
+def changed_queries(frames: int, window: int, sinks: int, position: int, backend: str) -> Tensor:
+    """Which outputs, (sinks + frames,) bool, differ at all once the key and value at ``position`` are others."""
+    q, k, v = (x.detach() for x in tokens(1, 1, sinks + frames, 4))
+    before = windowed_sink_attention(q, k, v, window=window, sinks=sinks, backend=backend)
+    k, v = k.clone(), v.clone()
+    k[:, :, position] += 1.0
+    v[:, :, position] += 1.0
+    after = windowed_sink_attention(q, k, v, window=window, sinks=sinks, backend=backend)
+    return (before != after).any(-1).flatten()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("frames, window, sinks", [(7, 3, 2), (35, 4, 1), (4, None, 1), (34, 2, 0)])
+def test_gradients_are_the_derivatives(backend: str, frames: int, window: int | None, sinks: int) -> None:
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return windowed_sink_attention(q, k, v, window=window, sinks=sinks, backend=backend)
+
+    assert torch.autograd.gradcheck(attend, tokens(1, 1, sinks + frames, 2), fast_mode=True)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 3e-2), (torch.float16, 4e-3)])
+def test_half_precision_stays_close_to_the_oracle_in_fp32(backend: str, dtype: torch.dtype, tolerance: float) -> None:
+    halves = [x.detach().to(dtype).requires_grad_() for x in tokens(2, 2, 104, 16)]
+    fulls = [x.detach().float().requires_grad_() for x in halves]
+    ours = output_and_gradients(halves, 10, 4, backend)
+    for half, full in zip(ours, output_and_gradients(fulls, 10, 4, "reference"), strict=True):
+        assert half.dtype == dtype
+        assert (half.float() - full).norm() <= tolerance * full.norm()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_empty_batch_gives_an_empty_result(backend: str) -> None:
+    q, k, v = tokens(0, 2, 104, 8)
+    assert windowed_sink_attention(q, k, v, window=10, sinks=4, backend=backend).shape == (0, 2, 104, 8)
+
+
+def test_a_function_can_be_the_backend() -> None:
+    def first_value(q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int) -> Tensor:
+        return v[:, :, :1].expand_as(v)
+
+    q, k, v = tokens(1, 1, 5, 2)
+    out = windowed_sink_attention(q, k, v, window=2, sinks=1, backend=first_value)
+    assert torch.equal(out, v[:, :, :1].expand_as(v))
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"backend": "triton"}, "'triton' is not known here: expected auto, reference, blocked"),
+        ({"backend": ""}, "'' is not known here"),
+        ({"window": 0}, "window is 0"),
+        ({"window": -2}, "window is -2"),
+        ({"sinks": -1}, "sinks is -1"),
+        ({"sinks": 12}, "12 positions hold 12 sinks and no frame"),
+        ({"sinks": 13}, "12 positions hold 13 sinks and no frame"),
+    ],
+)
+def test_a_wrong_argument_is_an_error_that_says_what_was_seen(wrong: dict[str, object], message: str) -> None:
+    q, k, v = tokens(1, 1, 12, 2)
+    arguments = {"window": 4, "sinks": 2, "backend": "auto"} | wrong
+    with pytest.raises(UserError, match=message):
+        windowed_sink_attention(q, k, v, **arguments)  # type: ignore[arg-type]

@@ -1,0 +1,77 @@
+"""The pair counts in closed form are the mask's, the layout's, and the paper's."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsa_lightning.attention import allowed, allowed_pairs, attention_flops, check_pattern, paper_pairs
+from wsa_lightning.attention.blocked import executed_pairs
+from wsa_lightning.errors import UserError
+
+WINDOWS = (None, *range(1, 30))
+
+
+@pytest.mark.parametrize("sinks", range(5))
+def test_the_closed_form_counts_every_allowed_pair_of_every_small_mask(sinks: int) -> None:
+    for frames in range(1, 15):
+        for window in WINDOWS:
+            assert allowed_pairs(frames, window, sinks) == allowed(frames, window, sinks).sum()
+
+
+@given(frames=st.integers(1, 300), window=st.none() | st.integers(1, 700), sinks=st.integers(0, 9))
+def test_the_closed_form_counts_every_allowed_pair_of_larger_masks(frames: int, window: int | None, sinks: int) -> None:
+    assert allowed_pairs(frames, window, sinks) == allowed(frames, window, sinks).sum()
+
+
+@given(frames=st.integers(1, 5000), window=st.none() | st.integers(1, 6000), sinks=st.integers(0, 20))
+def test_the_blocked_layout_never_runs_fewer_pairs_than_the_mask_allows(
+    frames: int, window: int | None, sinks: int
+) -> None:
+    assert executed_pairs(frames, window, sinks) >= allowed_pairs(frames, window, sinks)
+
+
+@given(window=st.integers(1, 200), sinks=st.integers(0, 20))
+def test_twice_the_frames_cost_the_blocked_layout_about_twice_the_pairs(window: int, sinks: int) -> None:
+    once, twice = executed_pairs(10_000, window, sinks), executed_pairs(20_000, window, sinks)
+    assert 1.9 <= twice / once <= 2.1
+
+
+def test_window_10_and_8_sinks_at_8_s_are_the_papers_14418_pairs_of_641601() -> None:
+    full, windowed = paper_pairs(801, None, 0), paper_pairs(801, 10, 8)
+    assert (full, windowed) == (641_601, 14_418)
+    assert full / windowed == 44.5
+
+
+def test_the_mask_itself_allows_21661_pairs_there_so_that_the_exact_reduction_is_29_6() -> None:
+    # 801 rows of 11 keys less the 30 beyond either end, 8 sink columns, 8 sink rows of 809.
+    assert allowed_pairs(801, 10, 8) == 801 * 11 - 30 + 801 * 8 + 8 * 809 == 21_661
+    assert round(allowed_pairs(801, None, 0) / allowed_pairs(801, 10, 8), 1) == 29.6
+
+
+def test_a_window_of_10_shows_a_frame_5_frames_on_either_side_itself_and_the_sinks() -> None:
+    row = allowed(frames=40, window=10, sinks=3)[3 + 20]
+    assert row.nonzero().ravel().tolist() == [0, 1, 2, *range(3 + 15, 3 + 26)]
+
+
+@given(frames=st.integers(1, 40), half=st.integers(1, 20), sinks=st.integers(0, 4))
+def test_an_odd_window_reaches_as_far_as_the_even_one_below_it(frames: int, half: int, sinks: int) -> None:
+    assert torch.equal(allowed(frames, 2 * half + 1, sinks), allowed(frames, 2 * half, sinks))
+
+
+@given(frames=st.integers(1, 40), window=st.none() | st.integers(1, 90), sinks=st.integers(0, 9))
+def test_who_sees_is_seen_and_sinks_see_and_are_seen_by_everyone(frames: int, window: int | None, sinks: int) -> None:
+    seen = allowed(frames, window, sinks)
+    assert torch.equal(seen, seen.T)
+    assert seen.diagonal().all()
+    assert seen[:sinks].all()
+
+
+def test_a_pair_costs_4_flops_a_head_and_dimension() -> None:
+    assert attention_flops(pairs=1, heads=8, dim_head=64) == 2 * (2 * 64) * 8
+
+
+@pytest.mark.parametrize("window, sinks", [(0, 0), (-1, 0), (10, -1), (None, -1)])
+def test_a_pattern_that_cannot_be_is_an_error(window: int | None, sinks: int) -> None:
+    with pytest.raises(UserError, match="expected"):
+        check_pattern(window, sinks)

@@ -1,0 +1,170 @@
+"""The command line as users meet it: a student distilled, logged, resumed, scored, written to files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.conftest import Run
+from wsa_lightning.checkpoints import load
+
+TINY_FIT = ("fit", "--config", "configs/wsa_w16_s4.yaml", "--config", "configs/scale/tiny.yaml")
+SCALARS = {
+    "loss", "audio/l1", "audio/stft", "distill/mask", "val/usdr", "val/usdr_mean", "val/silent_songs",
+    "val/teacher_usdr", "val/delta_db", "val/retained", "val/recovered", "flops/attention", "flops/total",
+    "flops/attention_reduction", "flops/attention_reduction_paper",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(wsa: Run, songs: Path, tiny_teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished student run of 2 epochs, every epoch's checkpoint kept."""
+    folder = tmp_path_factory.mktemp("run")
+    result = wsa(*TINY_FIT, *options(songs, tiny_teacher, folder), "--trainer.max_epochs", 2, *KEEP_ALL)
+    assert result.returncode == 0, result.stderr
+    (folder / "terminal.txt").write_text(result.stdout)
+    return folder
+
+
+KEEP_ALL = (
+    "--trainer.callbacks",
+    json.dumps(
+        [
+            {
+                "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+                "init_args": {"filename": "{epoch}", "save_top_k": -1, "enable_version_counter": False},
+            }
+        ]
+    ),
+)
+
+
+def options(songs: Path, teacher: Path, folder: Path) -> tuple[object, ...]:
+    return ("--data.root", songs, "--distillation.teacher", teacher, "--trainer.default_root_dir", folder)
+
+
+def events(folder: Path) -> EventAccumulator:
+    accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    accumulator.Reload()
+    return accumulator
+
+
+def test_tensorboard_holds_losses_scores_flops_hparams_audio_and_spectrograms(run: Path) -> None:
+    tags = events(run).Tags()
+    assert set(tags["scalars"]) >= SCALARS
+    listening = {"listening/mixture", *(f"listening/vocals/{name}" for name in ("target", "teacher", "student"))}
+    assert set(tags["audio"]) >= listening
+    assert "listening/vocals" in tags["images"]
+    assert events(run).summary_metadata["_hparams_/session_start_info"]
+
+
+def test_scores_fit_together_and_begin_with_the_student_at_step_0(run: Path) -> None:
+    accumulator = events(run)
+    value = {tag: accumulator.Scalars(tag)[-1].value for tag in SCALARS}
+    assert accumulator.Scalars("val/usdr")[0].step == 0
+    before, after = accumulator.Scalars("val/usdr")[0].value, value["val/usdr"]
+    teacher = value["val/teacher_usdr"]
+    assert value["val/delta_db"] == pytest.approx(after - teacher, abs=1e-4)
+    assert value["val/recovered"] == pytest.approx((after - before) / (teacher - before), rel=1e-2, abs=1e-2)
+    assert value["flops/attention_reduction_paper"] == pytest.approx(801 / 20)
+    assert 1 < value["flops/attention_reduction"] < 801 / 20
+
+
+def test_the_closing_table_names_the_scores_the_flops_and_the_logs(run: Path) -> None:
+    terminal = (run / "terminal.txt").read_text()
+    for words in ("uSDR before training", "uSDR after training", "retained", "time attention", "tensorboard --logdir"):
+        assert words in terminal
+    assert json.loads((run / "summary.json").read_text())["val/usdr"] == pytest.approx(
+        events(run).Scalars("val/usdr")[-1].value, abs=1e-4
+    )
+
+
+def test_checkpoint_and_exported_model_load_without_the_teacher_and_agree(run: Path) -> None:
+    exported, checkpoint = load(run / "model.safetensors"), load(run / "checkpoints" / "epoch=1.ckpt")
+    assert exported.config == checkpoint.config
+    assert (exported.config.window, exported.config.sinks) == (16, 4)
+    mixture = torch.randn(1, 2, 20000)
+    with torch.no_grad():
+        torch.testing.assert_close(exported(mixture).audio, checkpoint(mixture).audio)
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(
+    wsa: Run, run: Path, songs: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    first = run / "checkpoints" / "epoch=0.ckpt"
+    arguments = (*TINY_FIT, *options(songs, tiny_teacher, tmp_path), "--trainer.max_epochs", 2, "--ckpt_path", first)
+    result = wsa(*arguments)
+    assert result.returncode == 0, result.stderr
+    undisturbed, resumed = load(run / "model.safetensors"), load(tmp_path / "model.safetensors")
+    for (name, one), other in zip(undisturbed.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
+    again = wsa(*arguments)
+    assert again.returncode == 0, "the same folder twice must work"
+
+
+def test_resuming_with_another_teacher_is_refused(wsa: Run, run: Path, songs: Path, tmp_path: Path) -> None:
+    from tests.conftest import TINY
+    from wsa_lightning.checkpoints import save
+    from wsa_lightning.models import Roformer
+
+    save(Roformer(TINY), tmp_path / "other.safetensors")
+    result = wsa(
+        *TINY_FIT, *options(songs, tmp_path / "other.safetensors", tmp_path / "run"),
+        "--trainer.max_epochs", 2, "--ckpt_path", run / "checkpoints" / "epoch=0.ckpt",
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert "distilled from another" in result.stderr
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_two_ddp_processes_score_like_one(wsa: Run, run: Path, songs: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    result = wsa(
+        *TINY_FIT, *options(songs, tiny_teacher, tmp_path),
+        "--trainer.devices", 2, "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    one, two = (json.loads((folder / "summary.json").read_text()) for folder in (run, tmp_path))
+    for score in ("val/usdr_step_0", "val/teacher_usdr"):
+        assert two[score] == pytest.approx(one[score], abs=1e-4)
+
+
+def test_test_and_predict_use_a_students_checkpoint_alone(wsa: Run, run: Path, songs: Path, tmp_path: Path) -> None:
+    shared = (
+        "--config", "configs/wsa_w16_s4.yaml", "--data.root", songs, "--trainer.default_root_dir", tmp_path,
+        "--distillation.teacher", tmp_path / "gone.ckpt", "--ckpt_path", run / "checkpoints" / "epoch=1.ckpt",
+    )  # fmt: skip
+    tested = wsa("test", *shared)
+    assert tested.returncode == 0, tested.stderr
+    assert "test/usdr" in tested.stdout
+    predicted = wsa("predict", *shared)
+    assert predicted.returncode == 0, predicted.stderr
+    for song in sorted((songs / "test").iterdir()):
+        vocals, rate = soundfile.read(tmp_path / "stems" / song.name / "vocals.wav")
+        assert (vocals.shape, rate) == ((round(2.5 * 44100), 2), 44100)
+        assert np.isfinite(vocals).all()
+
+
+def test_the_command_line_beats_yaml_and_yaml_beats_the_checkpoint(
+    wsa: Run, run: Path, songs: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    result = wsa(
+        *TINY_FIT, *options(songs, tiny_teacher, tmp_path), "--trainer.max_epochs", 2,
+        "--ckpt_path", run / "checkpoints" / "epoch=0.ckpt", "--model.window", 6, "--model.learning_rate", 0.125,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert load(tmp_path / "model.safetensors").config.window == 6
+    assert "learning_rate: 0.125" in (tmp_path / "config.yaml").read_text()
+
+
+def test_a_teacher_trains_from_scratch(wsa: Run, songs: Path, tmp_path: Path) -> None:
+    result = wsa(
+        "fit", "--config", "configs/teacher.yaml", "--config", "configs/scale/tiny.yaml", "--data.root", songs,
+        "--trainer.default_root_dir", tmp_path, "--model.dim", 16, "--model.depth", 1,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert load(tmp_path / "model.safetensors").config.window is None
+    assert "val/teacher_usdr" not in events(tmp_path).Tags()["scalars"]

@@ -1,0 +1,170 @@
+"""The FLOPs fvcore counts are the FLOPs arithmetic says, PyTorch's own counter sees, and the paper reports."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from wsa_lightning.attention import attention_flops, backends
+from wsa_lightning.attention.blocked import executed_pairs
+from wsa_lightning.errors import UserError
+from wsa_lightning.flops import FlopReport, closed_form, count
+from wsa_lightning.models import Roformer, RoformerConfig
+
+KIM = RoformerConfig()
+PAPERS_STUDENT = replace(KIM, window=10, sinks=8)
+SMALL = RoformerConfig(
+    dim=16, depth=2, heads=2, dim_head=8, ff_mult=2, mlp_expansion_factor=1, mel_bands=8, n_fft=512, win_length=512
+)
+SMALL_BAND_SPLIT = replace(SMALL, family="band_split", mask_hidden_layers=1, band_widths=(16,) * 8 + (129,))
+FAMILIES = [pytest.param(SMALL, id="mel_band"), pytest.param(SMALL_BAND_SPLIT, id="band_split")]
+
+
+def weightless(config: RoformerConfig, backend: str = "auto") -> Roformer:
+    with torch.device("meta"):
+        return Roformer(config, backend=backend)
+
+
+@pytest.fixture(scope="module")
+def teacher() -> FlopReport:
+    return count(weightless(KIM), 8.0)
+
+
+@pytest.fixture(scope="module")
+def student() -> FlopReport:
+    return count(weightless(PAPERS_STUDENT), 8.0)
+
+
+def test_kims_teacher_costs_3107_gflop_at_8_s_of_which_473_are_time_attention(teacher: FlopReport) -> None:
+    assert teacher == closed_form(KIM, 8.0)
+    assert round(teacher.total / 1e12, 3) == 3.107
+    assert round(teacher.time_attention / 1e12, 3) == 0.473
+    assert teacher.frames == 801
+    assert sum(teacher.by_module.values()) == teacher.total
+
+
+def test_the_papers_student_saves_what_the_paper_says(teacher: FlopReport, student: FlopReport) -> None:
+    assert student == closed_form(PAPERS_STUDENT, 8.0)
+    assert (teacher.paper_pairs, student.paper_pairs) == (641_601, 14_418)
+    assert teacher.paper_pairs / student.paper_pairs == 44.5
+    assert round(teacher.exact_pairs / student.exact_pairs, 1) == 29.6
+    assert round(teacher.time_attention / student.time_attention, 1) == 29.6
+    assert round(teacher.total / student.total, 2) == 1.16
+
+
+def test_a_whole_song_is_counted_as_exactly_as_a_chunk_and_saves_several_times_as_much() -> None:
+    one_layer = replace(PAPERS_STUDENT, depth=1)
+    assert count(weightless(one_layer), 240.0) == closed_form(one_layer, 240.0)
+    teacher, student = closed_form(KIM, 240.0), closed_form(PAPERS_STUDENT, 240.0)
+    assert (teacher.exact_pairs, student.exact_pairs) == (24_001**2, 24_001 * 11 - 30 + 24_001 * 8 + 8 * 24_009)
+    assert round(teacher.total / student.total, 2) == 6.34
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=6, deadline=None)
+@given(
+    seconds=st.floats(0.001, 20.0),
+    window=st.none() | st.integers(1, 4000),
+    sinks=st.integers(0, 9),
+    stems=st.sampled_from([("vocals",), ("vocals", "drums", "bass")]),
+    rest=st.fixed_dictionaries({
+        "channels": st.integers(1, 2),
+        "depth": st.integers(1, 2),
+        "time_blocks": st.integers(1, 2),
+        "frequency_blocks": st.integers(1, 2),
+        "mask_hidden_layers": st.integers(1, 3),
+        "heads": st.integers(1, 3),
+    }),
+)  # fmt: skip
+def test_the_count_is_the_closed_form_for_any_architecture_and_duration(
+    family: RoformerConfig, seconds: float, window: int | None, sinks: int, stems: tuple[str, ...], rest: dict[str, Any]
+) -> None:
+    config = replace(family, window=window, sinks=sinks, stems=stems, **rest)
+    report = count(weightless(config), seconds)
+    assert report == closed_form(config, seconds)
+    assert sum(report.by_module.values()) == report.total
+
+
+@pytest.mark.parametrize("window, sinks", [(None, 0), (10, 8), (9, 0)])
+@pytest.mark.parametrize("backend", ["reference", "blocked"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pytorchs_own_counter_sees_the_same_linear_layers_and_the_pairs_each_backend_runs(
+    family: RoformerConfig, backend: str, window: int | None, sinks: int
+) -> None:
+    config = replace(family, window=window, sinks=sinks)
+    model = weightless(config, backend)
+    report = count(model, 2.0)
+    spectrum = torch.empty(1, config.channels, config.bins, report.frames, dtype=torch.complex64, device="meta")
+    with FlopCounterMode(display=False) as witness, torch.no_grad():
+        model.estimate_mask(spectrum)
+
+    length = sinks + report.frames
+    pairs = executed_pairs(report.frames, window, sinks) if backend == "blocked" else length**2
+    executed = config.depth * attention_flops(config.bands * pairs, config.heads, config.dim_head)
+    assert witness.get_total_flops() == report.linear + report.frequency_attention + executed
+    if window is None:
+        assert report.time_attention == executed
+    else:
+        assert report.time_attention < executed  # whole blocks, or all of the mask, are dense
+
+
+def test_the_count_does_not_depend_on_the_backend() -> None:
+    config = replace(SMALL, window=10, sinks=4)
+    reports = [count(weightless(config, backend)) for backend in ("auto", *backends())]
+    assert all(report == reports[0] for report in reports)
+
+
+@pytest.mark.parametrize("seconds", [1 / 44100, 0.01, 0.0232, 0.1, 0.99, 1.0])
+def test_the_frames_counted_are_the_frames_the_model_runs(seconds: float) -> None:
+    config = replace(KIM, dim=4, depth=1, heads=1, dim_head=2, mel_bands=8)
+    mixture = torch.zeros(1, config.channels, round(seconds * config.sample_rate))
+    with torch.no_grad():
+        mask = Roformer(config)(mixture).mask
+    assert count(weightless(config), seconds).frames == mask.shape[-1]
+
+
+def test_counting_leaves_the_model_as_it_was() -> None:
+    model = Roformer(replace(SMALL, window=4, sinks=2)).train()
+    mixture = torch.randn(1, 2, 4000)
+    audio = model(mixture).audio
+    count(model)
+    assert model.training
+    assert all(weight.device.type == "cpu" and weight.requires_grad for weight in model.parameters())
+    assert torch.equal(model(mixture).audio, audio)
+
+
+def test_a_compiled_or_half_precision_model_counts_the_same() -> None:
+    expected = closed_form(SMALL)
+    assert count(torch.compile(Roformer(SMALL))) == expected  # type: ignore[arg-type]
+    assert count(Roformer(SMALL).bfloat16()) == expected
+
+
+def test_an_operator_it_cannot_count_is_an_error_that_names_it() -> None:
+    class Product(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x @ x.transpose(-1, -2) @ x
+
+    model = weightless(SMALL_BAND_SPLIT)
+    model.norm = Product()  # type: ignore[assignment]
+    with pytest.raises(RuntimeError, match="aten::matmul"):
+        count(model)
+
+
+def test_the_stft_stands_beside_the_total() -> None:
+    report = closed_form(replace(KIM, stems=("vocals", "drums")))
+    # 2 channels forward, 2 stems x 2 channels back, 2.5 n log2 n each.
+    assert report.stft == 6 * 801 * 5 * 2048 * 11 // 2
+    assert report.total == report.linear + report.time_attention + report.frequency_attention
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_duration_that_is_not_positive_is_an_error(seconds: float) -> None:
+    with pytest.raises(UserError, match="positive duration"):
+        count(weightless(SMALL), seconds)
+    with pytest.raises(UserError, match="positive duration"):
+        closed_form(SMALL, seconds)

@@ -1,0 +1,87 @@
+"""The house stands: imports point down, rooms open without Lightning, every shipped config parses."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY, Run
+
+PACKAGE = REPOSITORY / "src" / "wsa_lightning"
+FLOORS = {
+    "errors": 0,
+    "attention": 1,
+    "models": 2,
+    "checkpoints": 3,
+    "losses": 3,
+    "metrics": 3,
+    "flops": 3,
+    "separation": 3,
+    "data": 3,
+    "training": 4,
+    "commands": 5,
+    "cli": 6,
+    "__main__": 7,
+}
+CONFIGS = sorted(REPOSITORY.glob("configs/**/*.yaml"))
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported_rooms(path: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        modules = []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            modules = [node.module or ""]
+            if node.module == "wsa_lightning":
+                modules = [f"wsa_lightning.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        rooms |= {module.split(".")[1] for module in modules if module.startswith("wsa_lightning.")}
+    return rooms
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_import_runs_up(path: Path) -> None:
+    if path == PACKAGE / "__init__.py":
+        assert not imported_rooms(path)
+        return
+    own = room(path)
+    for other in imported_rooms(path) - {own}:
+        assert FLOORS[other] < FLOORS[own] or (FLOORS[other] == FLOORS[own] == 3), f"{path} imports {other}"
+
+
+@pytest.mark.parametrize("name", [name for name, floor in FLOORS.items() if floor <= 3])
+def test_every_room_below_training_opens_without_lightning_or_musdb(name: str) -> None:
+    code = (
+        f"import wsa_lightning.{name}, sys; "
+        "assert not {'lightning', 'pytorch_lightning', 'musdb', 'stempeg'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_config_parses(path: Path, wsa: Run) -> None:
+    result = wsa("fit", "--config", path, "--print_config")
+    assert result.returncode == 0, result.stderr
+    assert "class_path: wsa_lightning.training" in result.stdout
+
+
+def test_help_lists_every_command_with_an_example(wsa: Run) -> None:
+    result = wsa("--help")
+    assert result.returncode == 0
+    for command in ("fit", "validate", "test", "predict", "data"):
+        assert f"python -m wsa_lightning {command} " in result.stdout
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict", "data make"])
+def test_every_command_has_help_with_an_example(command: str, wsa: Run) -> None:
+    result = wsa(*command.split(), "--help")
+    assert result.returncode == 0
+    assert f"example: python -m wsa_lightning {command} " in " ".join(result.stdout.split())

@@ -4,29 +4,52 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from omegaconf.errors import OmegaConfBaseException
 
 from wsa_lightning.errors import UserError
 
 PROGRAM = "python -m wsa_lightning"
-EXAMPLES = {
-    "fit": "fit --config configs/wsa_w16_s4.yaml --model.window 10 --model.sinks 8",
-    "validate": "validate --config configs/wsa_w16_s4.yaml --ckpt_path runs/wsa_w16_s4/checkpoints/best.ckpt",
-    "test": "test --config configs/wsa_w16_s4.yaml --ckpt_path runs/wsa_w16_s4/checkpoints/best.ckpt",
-    "predict": "predict --config configs/wsa_w16_s4.yaml --ckpt_path runs/wsa_w16_s4/checkpoints/best.ckpt",
-    "data": "data make songs --songs 100 --seconds 20 --seed 1",
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: what ``--help`` says of it, an example, and for our own the function ``module:name`` behind it."""
+
+    summary: str
+    example: str
+    function: str | None = None
+
+
+_CHECKPOINT = "--config configs/wsa_w16_s4.yaml --ckpt_path runs/wsa_w16_s4/checkpoints/best.ckpt"
+COMMANDS = {
+    "fit": Command(
+        "train a student from a teacher (or a teacher from scratch)",
+        "--config configs/wsa_w16_s4.yaml --model.window 10 --model.sinks 8",
+    ),
+    "validate": Command(
+        "score a model on the validation chunks; without --ckpt_path the student before training", _CHECKPOINT
+    ),
+    "test": Command("score a model on whole test songs", _CHECKPOINT),
+    "predict": Command("separate the test songs into files", _CHECKPOINT),
+    "data make": Command(
+        "compose embedded songs into a folder, in the MUSDB18-HQ layout",
+        "songs --songs 100 --seconds 20 --seed 1",
+        "wsa_lightning.commands.data:make",
+    ),
 }
-SUMMARIES = {
-    "fit": "train a student from a teacher (or a teacher from scratch)",
-    "validate": "score a model on the validation chunks; without --ckpt_path the student before training",
-    "test": "score a model on whole test songs",
-    "predict": "separate the test songs into files",
-    "data": "make data: embedded songs in the MUSDB18-HQ layout",
-}
-TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
+TRAINER_COMMANDS = tuple(name for name, command in COMMANDS.items() if command.function is None)
+
+
+def example(name: str) -> str:
+    """A whole line a user can paste."""
+    return f"{PROGRAM} {name} {COMMANDS[name].example}"
 
 
 class WsaCLI(LightningCLI):
@@ -69,11 +92,11 @@ def quiet_lightning() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
         lambda record: "litlogger" not in record.getMessage()
     )
-    warnings.filterwarnings("ignore", message=".*treespec.*", module="lightning")
+    warnings.filterwarnings("ignore", message=".*treespec.*")
 
 
-def run_trainer(command: str, arguments: list[str]) -> None:
-    """``fit``, ``validate``, ``test`` or ``predict``; the options are read from ``sys.argv``."""
+def run_trainer() -> None:
+    """``fit``, ``validate``, ``test`` or ``predict``, as ``sys.argv`` says."""
     from wsa_lightning.training import MUSDBDataModule
     from wsa_lightning.training.module import SeparationModule
 
@@ -87,7 +110,7 @@ def run_trainer(command: str, arguments: list[str]) -> None:
         parser_kwargs={
             **options,
             **{
-                name: {**options, "default_config_files": base, "epilog": f"example: {PROGRAM} {EXAMPLES[name]}"}
+                name: {**options, "default_config_files": base, "epilog": f"example: {example(name)}"}
                 for name in TRAINER_COMMANDS
             },
         },
@@ -95,27 +118,34 @@ def run_trainer(command: str, arguments: list[str]) -> None:
     )
 
 
-def run_data(command: str, arguments: list[str]) -> None:
-    """``data make``."""
-    from jsonargparse import auto_cli
-
-    from wsa_lightning.commands import data
-
-    auto_cli({"make": data.make}, args=arguments, prog=f"{PROGRAM} data")
-
-
-RUNNERS: dict[str, Callable[[str, list[str]], Any]] = {
-    **dict.fromkeys(TRAINER_COMMANDS, run_trainer),
-    "data": run_data,
-}
+def run_function(name: str, arguments: list[str]) -> None:
+    """One of our own commands; its options are its function's parameters."""
+    module, function_name = (COMMANDS[name].function or "").split(":")
+    function: Callable[..., Any] = getattr(import_module(module), function_name)
+    parser = ArgumentParser(
+        prog=f"{PROGRAM} {name}",
+        description=(function.__doc__ or "").splitlines()[0],
+        epilog=f"example: {example(name)}",
+    )
+    parser.add_function_arguments(function, as_positional=True)
+    options = parser.parse_args(arguments)
+    function(**vars(options))
 
 
 def usage() -> str:
     """The top-level help: every command with a line and an example."""
     lines = [f"usage: {PROGRAM} COMMAND [OPTIONS]", "", "commands:"]
-    for name, summary in SUMMARIES.items():
-        lines += [f"  {name:<10}{summary}", f"  {'':<10}  {PROGRAM} {EXAMPLES[name]}"]
+    for name, command in COMMANDS.items():
+        lines += [f"  {name:<11}{command.summary}", f"  {'':<11}  {example(name)}"]
     return "\n".join([*lines, "", f"{PROGRAM} COMMAND --help lists the options of a command."])
+
+
+def find_command(words: list[str]) -> str:
+    """The command that the first word or two name."""
+    for name in (" ".join(words[:2]), words[0]):
+        if name in COMMANDS:
+            return name
+    raise UserError(f"unknown command {' '.join(words[:2])!r}: expected one of {', '.join(COMMANDS)}")
 
 
 def main() -> None:
@@ -124,14 +154,20 @@ def main() -> None:
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage())
         sys.exit(0 if words else 2)
-    command, arguments = words[0], words[1:]
-    if command not in RUNNERS:
-        print(f"error: unknown command {command!r}: expected one of {', '.join(RUNNERS)}", file=sys.stderr)
-        sys.exit(2)
     try:
-        RUNNERS[command](command, arguments)
+        name = find_command(words)
+        if COMMANDS[name].function is None:
+            run_trainer()
+        else:
+            run_function(name, words[len(name.split()) :])
+    except OmegaConfBaseException as error:
+        fail(f"in the configuration: {' '.join(str(error).split())}")
     except UserError as error:
         # A data worker's error arrives wrapped in that worker's traceback; its last line is the message.
-        message = str(error).split("UserError: ")[-1].strip()
-        print(f"error: {message}", file=sys.stderr)
-        sys.exit(2)
+        fail(str(error).split("UserError: ")[-1].strip())
+
+
+def fail(message: str) -> None:
+    """Say what is wrong in one line, and exit with status 2."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

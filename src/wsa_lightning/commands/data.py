@@ -11,8 +11,6 @@ TEST_SHARE = 8
 def make(root: Path, *, songs: int = 64, seconds: float = 12.0, seed: int = 0) -> None:
     """Compose songs into ROOT in the MUSDB18-HQ layout; one in eight is a test song.
 
-    For example: python -m wsa_lightning data make songs --songs 100 --seconds 20 --seed 1
-
     Args:
         root: folder to fill; it must be absent, empty, or begun by the same command.
         songs: how many songs, train and test together.

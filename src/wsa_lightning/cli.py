@@ -162,9 +162,15 @@ def main() -> None:
             run_function(name, words[len(name.split()) :])
     except OmegaConfBaseException as error:
         fail(f"in the configuration: {' '.join(str(error).split())}")
-    except UserError as error:
-        # A data worker's error arrives wrapped in that worker's traceback; its last line is the message.
-        fail(str(error).split("UserError: ")[-1].strip())
+    except Exception as error:
+        # Option parsers wrap what a constructor raises.
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, UserError):
+            cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+        if cause is None:
+            raise
+        # A data worker's error arrives with that worker's traceback before it.
+        fail(str(cause).split("UserError: ")[-1].strip())
 
 
 def fail(message: str) -> None:

@@ -126,7 +126,7 @@ class SeparationModule(L.LightningModule):
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """A whole song."""
-        estimate = separate(self.net, batch["mixture"][0], self.net.config.sample_rate)
+        estimate = self._separate(batch)
         assert self.test_usdr is not None
         self.test_usdr.update(estimate[None], batch["targets"], batch["song"])
 
@@ -145,7 +145,13 @@ class SeparationModule(L.LightningModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """A whole song (1, C, N) -> stems (stems, C, N)."""
-        return separate(self.net, batch["mixture"][0], self.net.config.sample_rate)
+        return self._separate(batch)
+
+    def _separate(self, batch: dict[str, Any]) -> Tensor:
+        """A whole song, in chunks of the length trained on."""
+        rate = self.net.config.sample_rate
+        chunk: int = self.trainer.datamodule.chunk  # type: ignore[attr-defined]
+        return separate(self.net, batch["mixture"][0], rate, chunk_seconds=chunk / rate)
 
     def configure_optimizers(self) -> Any:
         """AdamW with linear warm-up and cosine decay, both per optimizer step."""

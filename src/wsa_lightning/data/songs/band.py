@@ -85,6 +85,9 @@ def comping_part(rng: np.random.Generator, ground: Ground, centre: float) -> lis
 
 
 def pad_part(ground: Ground, centre: float) -> list[list[Note]]:
-    """Three voices that hold the chord of each bar, around the MIDI pitch `centre`; a line for each voice."""
-    bars = [(bar * BEATS_PER_BAR, ground.harmony.voicing(bar, centre)) for bar in range(ground.bars)]
-    return [[ground.note(beat, BEATS_PER_BAR, chord[voice], 1.0) for beat, chord in bars] for voice in range(3)]
+    """An organ point: a triad of the key around the MIDI pitch `centre`, held from first bar to last, a line a voice.
+
+    Within a tenth of a second it looks like a singer's held vowel; that it never moves shows only in longer context.
+    """
+    degrees = (ground.harmony.degree(centre), ground.harmony.degree(centre) + 2, ground.harmony.degree(centre) + 4)
+    return [[ground.note(0, ground.bars * BEATS_PER_BAR, ground.harmony.pitch(degree), 1.0)] for degree in degrees]

@@ -69,7 +69,7 @@ def play_pad(rng: np.random.Generator, lines: Sequence[Sequence[Note]], samples:
     attack = rng.uniform(0.1, 0.3)
     out = np.zeros((2, samples))
     for line, position in zip(lines, (-0.6, 0.5, 0.1), strict=True):
-        pitch = smooth(held_pitch(line, points), 0.03) + 0.06 * wander(rng, points, 2.0)
+        pitch = smooth(held_pitch(line, points), 0.03) + 0.01 * wander(rng, points, 2.0)
         level = held_level([(n.start, n.end - attack / 2, n.velocity) for n in line], points)
         wave = sawtooth(to_samples(hertz(pitch), samples), rng.random())
         out += pan(resonate(wave, vowel) * to_samples(smooth(level, attack), samples), position)

@@ -57,15 +57,15 @@ def compose(seed: int, index: int, seconds: float) -> dict[str, NDArray[np.int16
 
 
 def _play_other(rng: np.random.Generator, ground: Ground, centre: float, tract: float, samples: int) -> Signal:
-    """Plucked chords, pad and solo, mixed to (2, samples); the solo sits in the singer's register."""
+    """Plucked chords, organ point and solo, mixed to (2, samples), around the singer's register."""
     comping = comping_part(rng, ground, centre + rng.uniform(-3, 6))
-    chords = pad_part(ground, centre + rng.uniform(-3, 3))
+    held = pad_part(ground, centre + rng.uniform(-3, 3))
     line = solo_part(rng, ground, centre + rng.uniform(-3, 3))
     solo = play_solo(rng, line, tract * rng.uniform(1.3, 1.6), samples)  # a body smaller than a singer's
     parts = (
-        (play_plucked(rng, comping, samples), rng.uniform(-4, 0)),
-        (play_pad(rng, chords, samples), rng.uniform(-8, -2)),
-        (pan(solo, rng.uniform(-0.3, 0.3)), rng.uniform(-8, -4)),
+        (play_plucked(rng, comping, samples), rng.uniform(-8, -4)),
+        (play_pad(rng, held, samples), 0.0),
+        (pan(solo, rng.uniform(-0.3, 0.3)), rng.uniform(-12, -8)),
     )
     return sum((_gain(decibels) * _unit_power(part) for part, decibels in parts), np.zeros((2, samples)))
 
@@ -83,7 +83,7 @@ def _unit_power(signal: Signal) -> Signal:
 
 def _level(rng: np.random.Generator, stems: dict[str, Signal]) -> dict[str, Signal]:
     """Balance the accompaniment, set the vocals against it within 0.8 dB, and scale the sum to the peak."""
-    shares = {"drums": rng.uniform(-3, 1), "bass": rng.uniform(-3, 1), "other": rng.uniform(-2, 1)}
+    shares = {"drums": rng.uniform(-3, 1), "bass": rng.uniform(-3, 1), "other": rng.uniform(-4, -1)}
     band = {name: _gain(share) * _unit_power(stems[name]) for name, share in shares.items()}
     backing = band["drums"] + band["bass"] + band["other"]
     loudness = float(np.mean(backing**2)) ** 0.5 * _gain(rng.uniform(-0.8, 0.8))

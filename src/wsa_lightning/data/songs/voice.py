@@ -68,7 +68,7 @@ def sing(rng: np.random.Generator, syllables: Sequence[Syllable], tract: float, 
     """Render sung syllables to mono (samples,); `tract` scales the formants (1: a tenor)."""
     notes = [syllable.note for syllable in syllables]
     points = curve_length(samples)
-    vibrato = Vibrato(rng.uniform(5.2, 6.6), rng.uniform(0.3, 0.7), rng.uniform(0.08, 0.2), rng.uniform(0.15, 0.3))
+    vibrato = Vibrato(rng.uniform(5.2, 6.6), rng.uniform(0.2, 0.5), rng.uniform(0.15, 0.35), rng.uniform(0.2, 0.4))
     pitch = _pitch_curve(rng, notes, vibrato, rng.uniform(0.06, 0.12), points)
     scoops = [(n.start, n.start + 0.06, -rng.uniform(0.5, 2.0)) for n in notes if rng.random() < 0.5]
     pitch += smooth(held_level(scoops, points), 0.08)

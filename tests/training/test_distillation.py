@@ -1,0 +1,102 @@
+"""The teacher teaches and nothing else: it is frozen, outside the student, and hands over its mask."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+
+from wsa_lightning.checkpoints import load
+from wsa_lightning.errors import UserError
+from wsa_lightning.training import MUSDBDataModule, StudentModule
+from wsa_lightning.training.callbacks.averaging import EMACallback
+from wsa_lightning.training.callbacks.distillation import DistillationCallback
+
+LOSS = {"audio/l1": 1.0, "distill/mask": 1.0}
+
+
+class Spy(L.Callback):
+    """Keeps what every training batch held after the step."""
+
+    def __init__(self) -> None:
+        self.batches: list[dict[str, Any]] = []
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        self.batches.append(args[1])
+
+
+def train(
+    songs: Path, teacher: Path, folder: Path, *, loss: dict[str, float] | None = None, **options: Any
+) -> tuple[L.Trainer, StudentModule, DistillationCallback, Spy]:
+    L.seed_everything(0)
+    distillation, spy = DistillationCallback(str(teacher)), Spy()
+    trainer = L.Trainer(
+        **{
+            "default_root_dir": folder, "max_epochs": 1, "num_sanity_val_steps": -1, "accelerator": "cpu",
+            "callbacks": [distillation, EMACallback(), spy], "logger": False, "enable_progress_bar": False,
+            "use_distributed_sampler": False, "enable_model_summary": False, **options,
+        }
+    )  # fmt: skip
+    student = StudentModule(window=6, sinks=2, loss=loss or LOSS, learning_rate=1e-3, warmup_steps=1)
+    data = MUSDBDataModule(songs, chunk_seconds=0.5, batch_size=2, steps_per_epoch=3, chunks_per_song=2, workers=0)
+    trainer.fit(student, data)
+    return trainer, student, distillation, spy
+
+
+@pytest.fixture(scope="module")
+def trained(songs: Path, tiny_teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return train(songs, tiny_teacher, tmp_path_factory.mktemp("run"))
+
+
+def test_the_teacher_stays_as_it_was_and_gets_no_gradient(trained: Any, tiny_teacher: Path) -> None:
+    teacher = trained[2].teacher
+    for (name, one), other in zip(teacher.state_dict().items(), load(tiny_teacher).state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
+    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in teacher.parameters())
+
+
+def test_the_teacher_is_in_neither_optimizer_nor_checkpoint(trained: Any, tmp_path: Path) -> None:
+    trainer, student, distillation, _ = trained
+    optimized = {id(p) for group in trainer.optimizers[0].param_groups for p in group["params"]}
+    assert not optimized & {id(parameter) for parameter in distillation.teacher.parameters()}
+    assert optimized == {id(parameter) for parameter in student.net.parameters()}
+    trainer.save_checkpoint(tmp_path / "student.ckpt")
+    names = torch.load(tmp_path / "student.ckpt", weights_only=True)["state_dict"]
+    assert all(name.startswith("net.") for name in names)
+
+
+def test_every_step_gets_the_mask_the_teacher_gives_for_its_mixture(trained: Any) -> None:
+    _, _, distillation, spy = trained
+    assert len(spy.batches) == 3
+    for batch in spy.batches:
+        with torch.no_grad():
+            expected = distillation.teacher(batch["mixture"]).mask
+        torch.testing.assert_close(batch["teacher_mask"], expected)
+
+
+def test_without_a_distillation_term_the_teacher_does_not_run(songs: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    *_, spy = train(songs, tiny_teacher, tmp_path, loss={"audio/l1": 1.0}, limit_val_batches=0)
+    assert all("teacher_mask" not in batch for batch in spy.batches)
+
+
+def test_bf16_trains_with_finite_losses(songs: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    trainer, student, *_ = train(songs, tiny_teacher, tmp_path, precision="bf16-mixed", limit_val_batches=0)
+    assert torch.isfinite(trainer.callback_metrics["loss"])
+    assert all(torch.isfinite(parameter).all() for parameter in student.parameters())
+
+
+def test_the_student_at_step_0_is_known_and_the_scores_follow_their_formulas(trained: Any) -> None:
+    trainer, _, distillation, _ = trained
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    assert distillation.baseline is not None
+    assert metrics["val/delta_db"] == pytest.approx(metrics["val/usdr"] - metrics["val/teacher_usdr"], abs=1e-4)
+    scores = distillation.compare(student=9.0, teacher=10.0)
+    assert scores["val/retained"] == pytest.approx(0.9)
+    assert scores["val/recovered"] == pytest.approx((9.0 - distillation.baseline) / (10.0 - distillation.baseline))
+
+
+def test_a_student_without_a_teacher_is_refused(songs: Path, tmp_path: Path) -> None:
+    trainer = L.Trainer(default_root_dir=tmp_path, callbacks=[DistillationCallback(None)], logger=False)
+    with pytest.raises(UserError, match=r"--distillation\.teacher"):
+        trainer.fit(StudentModule(loss=LOSS), MUSDBDataModule(songs, workers=0))

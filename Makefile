@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.t
 WSA := $(BIN)/python -m wsa_lightning
 
 .DEFAULT_GOAL := help
-.PHONY: help fit test lint teacher control tensorboard install constraints clean
+.PHONY: help fit test lint teacher control ship tensorboard install constraints clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -30,6 +30,10 @@ control: .venv/.installed  ## the control run: fine-tune the teacher by the same
 teacher: .venv/.installed  ## train the small teacher from scratch on 224 composed songs
 	$(WSA) data make runs/teacher/songs --songs 224 --seconds 12 --seed 1
 	$(WSA) fit --config configs/teacher.yaml --data.root runs/teacher/songs $(ARGS)
+
+ship: .venv/.installed  ## put the finished teacher and student runs into the package, in half precision
+	$(BIN)/python experiments/shipped/ship.py runs/teacher small-teacher
+	$(BIN)/python experiments/shipped/ship.py runs/wsa_w16_s4 small
 
 tensorboard: .venv/.installed  ## show the curves of every run under LOGS (runs)
 	$(BIN)/python -m tensorboard.main --logdir $(LOGS)

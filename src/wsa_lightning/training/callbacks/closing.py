@@ -81,35 +81,50 @@ def hyperparameters(trainer: L.Trainer, module: SeparationModule) -> dict[str, A
 
 
 def closing_table(summary: dict[str, Any], flops: FlopCounterCallback | None) -> Table:
-    """Scores and FLOPs of teacher and student side by side."""
+    """Scores and FLOPs of teacher and student side by side, or of a model without a teacher alone."""
+    rows = [*_score_rows(summary), *(_flop_rows(flops) if flops is not None else [])]
     table = Table(title="val/usdr: median over songs of the uSDR over all validation chunks of a song", title_style="")
-    for column in ("", "teacher", "student", "student / teacher"):
-        table.add_column(column, justify="left" if not column else "right")
-    teacher, after = summary.get("val/teacher_usdr"), summary.get("val/usdr")
-    before = summary.get("val/usdr_step_0")
-    if before is not None:
-        table.add_row("uSDR before training, dB", _number(teacher), _number(before), _percent(before, teacher))
-    table.add_row("uSDR after training, dB", _number(teacher), _number(after), _percent(after, teacher))
-    if teacher is not None and after is not None:
-        table.add_row("difference, dB", "", f"{after - teacher:+.2f}", "")
-        table.add_row("retained", "", "", _percent(after, teacher))
-    if "val/recovered" in summary:
-        table.add_row("recovered of what the window cost", "", "", f"{100 * summary['val/recovered']:.1f} %")
-    if flops is not None and flops.student is not None:
-        for label, name in (("time attention", "time_attention"), ("total", "total")):
-            own = getattr(flops.student, name)
-            theirs = getattr(flops.teacher, name) if flops.teacher else None
-            table.add_row(
-                f"{label}, GFLOP in {flops.seconds:g} s",
-                _number(theirs and theirs / 1e9, 3),
-                _number(own / 1e9, 3),
-                f"1 / {theirs / own:.2f}" if theirs else "",
-            )
+    if summary.get("val/teacher_usdr") is None:
+        columns, rows = ["", "model"], [(label, own) for label, _, own, _ in rows]
+    else:
+        columns = ["", "teacher", "student", "student / teacher"]
+    for column in columns:
+        table.add_column(column, justify="right" if column else "left")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
-def _number(value: float | None, digits: int = 2) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
+def _score_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+    """(label, teacher, student, ratio) of what validation found."""
+    teacher, after, before = (summary.get(f"val/{name}") for name in ("teacher_usdr", "usdr", "usdr_step_0"))
+    rows = [("uSDR after training, dB", _number(teacher), _number(after), _percent(after, teacher))]
+    if before is not None:
+        rows.insert(0, ("uSDR before training, dB", _number(teacher), _number(before), _percent(before, teacher)))
+    if teacher is not None and after is not None:
+        rows.append(("difference, dB", "", f"{after - teacher:+.2f}", ""))
+        rows.append(("retained", "", "", _percent(after, teacher)))
+    if "val/recovered" in summary:
+        rows.append(("recovered of what the window cost", "", "", f"{100 * summary['val/recovered']:.1f} %"))
+    return rows
+
+
+def _flop_rows(flops: FlopCounterCallback) -> list[tuple[str, ...]]:
+    """(label, teacher, student, ratio) of what was counted."""
+    rows = []
+    for label, name in (("time attention", "time_attention"), ("linear and all attention", "total")):
+        own, theirs = getattr(flops.student, name, 0), getattr(flops.teacher, name, None)
+        ratio = f"1 / {theirs / own:.2f}" if theirs else ""
+        rows.append((f"{label}, GFLOP in {flops.seconds:g} s", _giga(theirs), _giga(own), ratio))
+    return rows
+
+
+def _giga(value: float | None) -> str:
+    return "" if value is None else f"{value / 1e9:.3f}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def _percent(part: float | None, whole: float | None) -> str:

@@ -64,6 +64,9 @@ def test_tensorboard_holds_losses_scores_flops_hparams_audio_and_spectrograms(ru
 
 def test_scores_fit_together_and_begin_with_the_student_at_step_0(run: Path) -> None:
     accumulator = events(run)
+    for tag in SCALARS:
+        steps = [event.step for event in accumulator.Scalars(tag)]
+        assert steps == sorted(steps), tag
     value = {tag: accumulator.Scalars(tag)[-1].value for tag in SCALARS}
     assert accumulator.Scalars("val/usdr")[0].step == 0
     before, after = accumulator.Scalars("val/usdr")[0].value, value["val/usdr"]
@@ -92,18 +95,24 @@ def test_checkpoint_and_exported_model_load_without_the_teacher_and_agree(run: P
         torch.testing.assert_close(exported(mixture).audio, checkpoint(mixture).audio)
 
 
-def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(
+def test_resuming_ends_with_the_weights_of_an_undisturbed_run_and_the_same_folder_works_twice(
     wsa: Run, run: Path, songs: Path, tiny_teacher: Path, tmp_path: Path
 ) -> None:
     first = run / "checkpoints" / "epoch=0.ckpt"
     arguments = (*TINY_FIT, *options(songs, tiny_teacher, tmp_path), "--trainer.max_epochs", 2, "--ckpt_path", first)
-    result = wsa(*arguments)
-    assert result.returncode == 0, result.stderr
-    undisturbed, resumed = load(run / "model.safetensors"), load(tmp_path / "model.safetensors")
-    for (name, one), other in zip(undisturbed.state_dict().items(), resumed.state_dict().values(), strict=True):
-        assert torch.equal(one, other), name
-    again = wsa(*arguments)
-    assert again.returncode == 0, "the same folder twice must work"
+    for _ in range(2):
+        result = wsa(*arguments)
+        assert result.returncode == 0, result.stderr
+    assert_same_weights(run, tmp_path, tolerance=0)
+
+
+def assert_same_weights(one: Path, other: Path, tolerance: float) -> None:
+    """The exported models agree, relative to the norm of the weights."""
+    ours, theirs = (
+        torch.nn.utils.parameters_to_vector(load(folder / "model.safetensors").parameters()).detach()
+        for folder in (one, other)
+    )
+    assert float((ours - theirs).norm()) <= tolerance * float(ours.norm())
 
 
 def test_resuming_with_another_teacher_is_refused(wsa: Run, run: Path, songs: Path, tmp_path: Path) -> None:
@@ -121,21 +130,27 @@ def test_resuming_with_another_teacher_is_refused(wsa: Run, run: Path, songs: Pa
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
-def test_two_ddp_processes_score_like_one(wsa: Run, run: Path, songs: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+def test_two_ddp_processes_of_half_the_batch_score_and_learn_like_one(
+    wsa: Run, run: Path, songs: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
     result = wsa(
-        *TINY_FIT, *options(songs, tiny_teacher, tmp_path),
+        *TINY_FIT, *options(songs, tiny_teacher, tmp_path), "--trainer.max_epochs", 2, "--data.batch_size", 1,
         "--trainer.devices", 2, "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     one, two = (json.loads((folder / "summary.json").read_text()) for folder in (run, tmp_path))
-    for score in ("val/usdr_step_0", "val/teacher_usdr"):
-        assert two[score] == pytest.approx(one[score], abs=1e-4)
+    for score in ("val/usdr_step_0", "val/teacher_usdr", "val/usdr"):
+        assert two[score] == pytest.approx(one[score], abs=1e-3)
+    assert_same_weights(run, tmp_path, tolerance=1e-4)
 
 
-def test_test_and_predict_use_a_students_checkpoint_alone(wsa: Run, run: Path, songs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("teacher", ["gone.ckpt", "small-teacher"])
+def test_test_and_predict_use_a_students_checkpoint_whatever_teacher_is_named(
+    teacher: str, wsa: Run, run: Path, songs: Path, tmp_path: Path
+) -> None:
     shared = (
         "--config", "configs/wsa_w16_s4.yaml", "--data.root", songs, "--trainer.default_root_dir", tmp_path,
-        "--distillation.teacher", tmp_path / "gone.ckpt", "--ckpt_path", run / "checkpoints" / "epoch=1.ckpt",
+        "--distillation.teacher", teacher, "--ckpt_path", run / "checkpoints" / "epoch=1.ckpt",
     )  # fmt: skip
     tested = wsa("test", *shared)
     assert tested.returncode == 0, tested.stderr
@@ -157,7 +172,8 @@ def test_the_command_line_beats_yaml_and_yaml_beats_the_checkpoint(
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert load(tmp_path / "model.safetensors").config.window == 6
-    assert "learning_rate: 0.125" in (tmp_path / "config.yaml").read_text()
+    rates = [event.value for event in events(tmp_path).Scalars("lr-AdamW")]
+    assert max(rates) > 0.01, "the checkpoint was trained with 0.001 at most"
 
 
 def test_a_teacher_trains_from_scratch(wsa: Run, songs: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -70,6 +71,19 @@ class WsaCLI(LightningCLI):
         parser.add_lightning_class_args(ListeningCallback, "listening")
         parser.add_lightning_class_args(ClosingCallback, "closing")
         parser.add_lightning_class_args(StemWriterCallback, "predictions")
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse a checkpoint that is none before anything is built."""
+        path = self.config[self.subcommand].get("ckpt_path")
+        if path is None or path in ("best", "last", "hpc"):
+            return
+        if not Path(path).is_file():
+            raise UserError(f"--ckpt_path {path} is no file: expected a checkpoint such as RUN/checkpoints/last.ckpt")
+        if not is_zipfile(path):
+            raise UserError(
+                f"--ckpt_path {path} is no Lightning checkpoint: expected RUN/checkpoints/*.ckpt; "
+                "other model files go to --distillation.teacher"
+            )
 
     def _parse_ckpt_path(self) -> None:
         """Leave the options alone: a checkpoint's hyper-parameters must not beat the command line."""

@@ -91,7 +91,7 @@ class TestShardedSampler:
         assume(size >= world)
         shards = [list(ShardedSampler(size, rank, world, epoch=3, start=start)) for rank in range(world)]
         assert len({len(shard) for shard in shards}) == 1
-        assert len(shards[0]) == len(ShardedSampler(size, 0, world, start=start))
+        assert len(ShardedSampler(size, 0, world, start=start)) == size // world, "the trainer counts whole epochs"
         left = max(0, size - start)
         expected = range(start, start + left - left % world)
         assert sorted(key for shard in shards for key in shard) == [(3, index) for index in expected]

@@ -143,6 +143,7 @@ def _infer_bands(family: str, widths: list[int], stated: Mapping[str, Any]) -> d
                 return {
                     "channels": channels,
                     "n_fft": n_fft,
+                    "win_length": stated.get("win_length", n_fft),
                     "band_widths": tuple(width // (2 * channels) for width in widths),
                 }
             continue
@@ -150,7 +151,12 @@ def _infer_bands(family: str, widths: list[int], stated: Mapping[str, Any]) -> d
             rate = {"sample_rate": stated["sample_rate"]} if "sample_rate" in stated else {}
             guess = RoformerConfig(channels=channels, n_fft=n_fft, win_length=n_fft, mel_bands=len(widths), **rate)
             if [2 * len(entries) for entries in band_entries(guess)] == widths:
-                return {"channels": channels, "n_fft": n_fft, "mel_bands": len(widths)}
+                return {
+                    "channels": channels,
+                    "n_fft": n_fft,
+                    "win_length": stated.get("win_length", n_fft),
+                    "mel_bands": len(widths),
+                }
     raise UserError(
         f"{len(widths)} {family} bands with input widths {widths[:4]}... fit no known STFT: "
         "pass the companion YAML (config=) with stft_n_fft, sample_rate and stereo"

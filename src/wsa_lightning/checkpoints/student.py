@@ -11,6 +11,7 @@ from wsa_lightning.models import Roformer
 
 SINK_SEED = 0
 SINK_NOISE = 0.1
+SINK_FLOOR = 0.1
 
 
 class Keep(Enum):
@@ -57,5 +58,5 @@ def initial_sinks(teacher: Roformer, sinks: int) -> Tensor:
     mean = teacher.band_split.mean_feature().detach()  # (K, D)
     generator = torch.Generator().manual_seed(SINK_SEED)
     noise = torch.randn(sinks, *mean.shape, generator=generator, device="cpu").to(mean)
-    scale = SINK_NOISE * mean.square().mean().sqrt() if not mean.is_meta else SINK_NOISE
-    return mean + scale * noise
+    scale = mean.square().mean().sqrt().clamp_min(SINK_FLOOR)
+    return mean + SINK_NOISE * scale * noise

@@ -89,12 +89,14 @@ class ShardedSampler(Sampler[tuple[int, int]]):
             self.epoch, self.start = epoch, 0
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        first = self.start + self.rank
-        for index in range(first, first + len(self) * self.world, self.world):
-            yield self.epoch, index
+        # The epoch is read now, not while keys are drawn: workers draw ahead, and set_epoch may come in between.
+        epoch, first = self.epoch, self.start + self.rank
+        remaining = max(0, self.size - self.start) // self.world
+        return ((epoch, index) for index in range(first, first + remaining * self.world, self.world))
 
     def __len__(self) -> int:
-        return max(0, self.size - self.start) // self.world
+        """Keys of a whole epoch; a resumed one yields fewer, and the trainer has counted the others already."""
+        return self.size // self.world
 
 
 class ChunkDataset(Dataset[Item]):

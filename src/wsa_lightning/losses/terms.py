@@ -18,7 +18,7 @@ class Estimate(NamedTuple):
         target: true stems (B, stems, C, N).
         mask: the student's complex mask (B, stems, C, F, T).
         teacher_mask: the teacher's, None where there is no teacher.
-        spectrum: complex spectrum of the mixture (B, C, F, T), None unless a term is weighted by it.
+        spectrum: complex spectrum of the mixture (B, C, F, T), None where there is no teacher.
     """
 
     audio: Tensor

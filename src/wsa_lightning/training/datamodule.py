@@ -16,6 +16,8 @@ from wsa_lightning.data.splits import split
 from wsa_lightning.data.tracks import Track, check_stems
 from wsa_lightning.errors import UserError
 
+MIN_CHUNK = 2048
+
 
 class EveryNth(Sampler[int]):
     """One rank's share of fixed items, without the repeats that would count a song twice."""
@@ -75,6 +77,11 @@ class MUSDBDataModule(L.LightningDataModule):
         ):
             if value <= 0:
                 raise UserError(f"data.{key} is {value}: expected more than 0")
+        if round(chunk_seconds * sample_rate) <= MIN_CHUNK:
+            raise UserError(
+                f"data.chunk_seconds is {chunk_seconds}: expected more than {MIN_CHUNK} samples "
+                f"({MIN_CHUNK / sample_rate:.3f} s), half the widest window of audio/stft"
+            )
         if workers < 0:
             raise UserError(f"data.workers is {workers}: expected 0 or more")
         self.root, self.cache = root, cache
@@ -121,14 +128,10 @@ class MUSDBDataModule(L.LightningDataModule):
         """Random mixtures; a resumed epoch goes on with the sample after the last one trained on."""
         dataset = MixDataset(self._tracks["train"], self.stems, self.chunk, self.seed, self.augmentation)
         rank, world = self._rank_and_world()
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed if self.trainer else 0
-        sampler = ShardedSampler(
-            self.steps_per_epoch * self.batch_size * world,
-            rank,
-            world,
-            epoch=self.trainer.current_epoch if self.trainer else 0,
-            start=(done % self.steps_per_epoch) * self.batch_size * world,
-        )
+        trained = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed if self.trainer else 0
+        epoch, batch = divmod(trained, self.steps_per_epoch)
+        samples = self.batch_size * world
+        sampler = ShardedSampler(self.steps_per_epoch * samples, rank, world, epoch=epoch, start=batch * samples)
         return self._loader(dataset, self.batch_size, sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -146,7 +149,7 @@ class MUSDBDataModule(L.LightningDataModule):
         return self.test_dataloader()
 
     def listening_item(self) -> dict[str, Tensor]:
-        """The mixture (2, N) and targets (stems, 2, N) of the validation chunk whose targets are loudest."""
+        """The mixture (2, N) and targets (stems, 2, N) of the loudest of the first validation chunks."""
         dataset = ChunkDataset(self._tracks["valid"], self.stems, self.chunk, self.chunks_per_song)
         items = [dataset[index] for index in range(min(len(dataset), 8))]
         loudest = max(items, key=lambda item: float(item["targets"].square().mean()))

@@ -1,8 +1,6 @@
 """What teacher and student share in training: the losses, the optimizer, the validation score."""
 
-import logging
 import math
-from dataclasses import replace
 from typing import Any
 
 import lightning as L
@@ -16,8 +14,6 @@ from wsa_lightning.losses import Estimate, check_weights, weighted_sum
 from wsa_lightning.metrics import UsdrPerSong
 from wsa_lightning.models import Roformer, RoformerConfig, Separated
 from wsa_lightning.separation import separate
-
-logger = logging.getLogger(__name__)
 
 
 class SeparationModule(L.LightningModule):
@@ -76,6 +72,11 @@ class SeparationModule(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Check the data against the network, and make the metrics for its songs."""
+        precision = str(self.trainer.precision)
+        if precision in ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16"):
+            raise UserError(
+                f"trainer.precision is {precision}: expected 32-true, bf16-mixed or 16-mixed, STFT and norms need fp32"
+            )
         if not self.is_built:
             return
         datamodule: Any = getattr(self.trainer, "datamodule", None)
@@ -100,8 +101,8 @@ class SeparationModule(L.LightningModule):
             self.loss,
             Estimate(audio, batch["targets"], mask, batch.get("teacher_mask"), batch.get("spectrum")),
         )
-        self.log("loss", total, prog_bar=True)
-        self.log_dict(terms)
+        self.log("loss", total, prog_bar=True, sync_dist=True)
+        self.log_dict(terms, sync_dist=True)
         return total
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
@@ -158,9 +159,29 @@ class SeparationModule(L.LightningModule):
         optimizer = torch.optim.AdamW(
             self.net.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, betas=(0.9, 0.99)
         )
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = self._planned_steps()
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._learning_rate_factor(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _planned_steps(self) -> int:
+        """Optimizer steps of the whole run.
+
+        Asking the trainer (``estimated_stepping_batches``) would build the training loader before a resumed run's
+        progress is restored, and so start it at the wrong sample.
+        """
+        trainer = self.trainer
+        datamodule: Any = getattr(trainer, "datamodule", None)
+        if datamodule is None:
+            return int(trainer.estimated_stepping_batches)
+        batches, limit = datamodule.steps_per_epoch, trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        epochs, most = trainer.max_epochs, trainer.max_steps
+        steps = [most] if most >= 0 else []
+        if epochs is not None and epochs >= 0:
+            steps.append(epochs * math.ceil(batches / trainer.accumulate_grad_batches))
+        if not steps:
+            raise UserError("trainer.max_epochs and trainer.max_steps are unlimited: set one, the cosine needs an end")
+        return max(1, min(steps))
 
     def _learning_rate_factor(self, step: int, steps: int) -> float:
         if step < self.warmup_steps:
@@ -177,22 +198,32 @@ class SeparationModule(L.LightningModule):
         if METADATA_KEY not in checkpoint:
             raise UserError("this checkpoint was not written by wsa-lightning: open it with --distillation.teacher")
         config = RoformerConfig.from_dict(checkpoint[METADATA_KEY]["config"])
-        if not self.is_built:
-            self.build(config)
-            self.setup(str(self.trainer.state.fn.value) if self.trainer.state.fn else "")
-        own = self.net.config
-        if own.window != config.window:
-            logger.warning(
-                "the checkpoint was trained with window %s; using %s, as configured", config.window, own.window
-            )
-        if replace(config, window=own.window) != own:
-            theirs, ours = config.to_dict(), own.to_dict()
-            changed = [f"{key} {theirs[key]} -> {ours[key]}" for key in ours if ours[key] != theirs[key]]
+        stage = str(self.trainer.state.fn.value) if self.trainer.state.fn else ""
+        if stage == "fit":
+            self._keep_configured_optimizer(checkpoint)
+        if not self.is_built or stage in ("test", "predict"):
+            self.build(self.configured(config))
+            self.setup(stage)
+        ours, theirs = self.net.config.to_dict(), self.configured(config).to_dict()
+        if changed := [f"{key} {theirs[key]} -> {ours[key]}" for key in ours if ours[key] != theirs[key]]:
             raise UserError(
                 f"the checkpoint's architecture differs from this run's ({', '.join(changed)}): "
                 "use the options it was trained with"
             )
         load_exactly(self.net, network_state(checkpoint["state_dict"]))
+
+    def configured(self, config: RoformerConfig) -> RoformerConfig:
+        """A checkpoint's architecture, with what this module's own options say instead."""
+        return config
+
+    def _keep_configured_optimizer(self, checkpoint: dict[str, Any]) -> None:
+        """Let the options beat the learning rate and weight decay that the checkpoint's optimizer was made with."""
+        for optimizer in checkpoint.get("optimizer_states", []):
+            for group in optimizer["param_groups"]:
+                group["lr"] *= self.learning_rate / group["initial_lr"]
+                group["initial_lr"], group["weight_decay"] = self.learning_rate, self.weight_decay
+        for schedule in checkpoint.get("lr_schedulers", []):
+            schedule["base_lrs"] = [self.learning_rate for _ in schedule["base_lrs"]]
 
     def on_validation_start(self) -> None:
         """Insist on a network."""

@@ -1,11 +1,15 @@
 """A student: the teacher's architecture and weights, its time attention narrowed to a window and sinks."""
 
+import logging
+from dataclasses import replace
 from typing import Any
 
 from wsa_lightning.checkpoints import to_student
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import Roformer
+from wsa_lightning.models import Roformer, RoformerConfig
 from wsa_lightning.training.module import SeparationModule
+
+logger = logging.getLogger(__name__)
 
 
 class StudentModule(SeparationModule):
@@ -20,6 +24,14 @@ class StudentModule(SeparationModule):
     def __init__(self, window: int | None = 16, sinks: int = 4, **options: Any) -> None:
         super().__init__(**options)
         self.window, self.sinks = window, sinks
+
+    def configured(self, config: RoformerConfig) -> RoformerConfig:
+        """A checkpoint's architecture with this run's window."""
+        if self.window != config.window:
+            logger.warning(
+                "the checkpoint was trained with window %s; using %s, as configured", config.window, self.window
+            )
+        return replace(config, window=self.window)
 
     def adopt(self, teacher: Roformer) -> None:
         """Become a student of ``teacher``: its weights, fresh sinks, this module's window."""

@@ -5,6 +5,8 @@ import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
+from wsa_lightning.errors import UserError
+
 
 class EMACallback(WeightAveraging):
     """EMA with a warm-up: decay min(``decay``, (1 + n) / (10 + n)) after n updates.
@@ -18,6 +20,9 @@ class EMACallback(WeightAveraging):
     """
 
     def __init__(self, decay: float = 0.999) -> None:
+        if not 0 <= decay < 1:
+            raise UserError(f"ema.decay is {decay}: expected at least 0 and less than 1")
+
         def average(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
             n = int(updates)
             return torch.lerp(current, averaged, min(decay, (1 + n) / (10 + n)))
@@ -25,6 +30,11 @@ class EMACallback(WeightAveraging):
         # Buffers are constants here (band indices, the window): averaging would corrupt the integers.
         super().__init__(use_buffers=False, avg_fn=average)
         self._swapped = False
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Move the average to where the weights are: it was made before they went to the device."""
+        if self._average_model is not None:
+            self._average_model.to(pl_module.device)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Put the average in place."""

@@ -21,7 +21,7 @@ SomeCallback = TypeVar("SomeCallback", bound=L.Callback)
 class ClosingCallback(L.Callback):
     """After training: ``model.safetensors`` (averaged weights), ``summary.json`` and a table on the terminal.
 
-    The scores are those of the last validation, of the weights exported.
+    The scores are those of the last validation; a run that ends with an epoch validates the weights it exports.
 
     Args:
         export: write ``model.safetensors`` into the run's folder.
@@ -54,7 +54,7 @@ class ClosingCallback(L.Callback):
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         if isinstance(trainer.logger, TensorBoardLogger):
             metrics = {name: value for name, value in summary.items() if "/" in name and isinstance(value, float)}
-            trainer.logger.log_hyperparams(hyperparameters(trainer, pl_module), metrics)
+            trainer.logger.log_hyperparams(hyperparameters(trainer, pl_module), metrics, step=trainer.global_step)
         console = Console()
         console.print(closing_table(summary, flops))
         if self.export:
@@ -82,7 +82,7 @@ def hyperparameters(trainer: L.Trainer, module: SeparationModule) -> dict[str, A
 
 def closing_table(summary: dict[str, Any], flops: FlopCounterCallback | None) -> Table:
     """Scores and FLOPs of teacher and student side by side, or of a model without a teacher alone."""
-    rows = [*_score_rows(summary), *(_flop_rows(flops) if flops is not None else [])]
+    rows: list[tuple[str, ...]] = [*_score_rows(summary), *(_flop_rows(flops) if flops is not None else [])]
     table = Table(title="val/usdr: median over songs of the uSDR over all validation chunks of a song", title_style="")
     if summary.get("val/teacher_usdr") is None:
         columns, rows = ["", "model"], [(label, own) for label, _, own, _ in rows]
@@ -98,7 +98,9 @@ def closing_table(summary: dict[str, Any], flops: FlopCounterCallback | None) ->
 def _score_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
     """(label, teacher, student, ratio) of what validation found."""
     teacher, after, before = (summary.get(f"val/{name}") for name in ("teacher_usdr", "usdr", "usdr_step_0"))
-    rows = [("uSDR after training, dB", _number(teacher), _number(after), _percent(after, teacher))]
+    rows: list[tuple[str, ...]] = [
+        ("uSDR after training, dB", _number(teacher), _number(after), _percent(after, teacher))
+    ]
     if before is not None:
         rows.insert(0, ("uSDR before training, dB", _number(teacher), _number(before), _percent(before, teacher)))
     if teacher is not None and after is not None:
@@ -111,7 +113,7 @@ def _score_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def _flop_rows(flops: FlopCounterCallback) -> list[tuple[str, ...]]:
     """(label, teacher, student, ratio) of what was counted."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for label, name in (("time attention", "time_attention"), ("linear and all attention", "total")):
         own, theirs = getattr(flops.student, name, 0), getattr(flops.teacher, name, None)
         ratio = f"1 / {theirs / own:.2f}" if theirs else ""

@@ -42,11 +42,13 @@ class DistillationCallback(L.Callback):
         self.teacher: Roformer | None = None
         self.teacher_hash: str | None = None
         self.baseline: float | None = None
+        self._fitting = False
         self.teacher_score: float | None = None
         self._teacher_usdr: UsdrPerSong | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Load the teacher and make the student from it; a checkpoint's weights may follow."""
+        self._fitting = stage == "fit"
         if self.path is None or not isinstance(pl_module, StudentModule):
             return
         if stage in ("test", "predict") and not resolve_path(self.path).is_file():
@@ -72,7 +74,7 @@ class DistillationCallback(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Put the teacher's mask, and the spectrum where a term wants it, into the batch."""
+        """Put the teacher's mask and the mixture's spectrum into the batch."""
         if self.teacher is None or not _needs_mask(pl_module):
             return
         with torch.no_grad(), trainer.precision_plugin.forward_context():
@@ -138,7 +140,7 @@ class DistillationCallback(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse to go on with another teacher."""
         theirs = state_dict["teacher_hash"]
-        if self.teacher_hash is not None and theirs is not None and theirs != self.teacher_hash:
+        if self._fitting and self.teacher_hash is not None and theirs is not None and theirs != self.teacher_hash:
             raise UserError(
                 f"distillation.teacher is {self.path} (sha256 {self.teacher_hash[:12]}), but the checkpoint's student "
                 f"was distilled from another (sha256 {theirs[:12]}): pass that one, or start afresh without --ckpt_path"

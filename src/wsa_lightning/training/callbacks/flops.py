@@ -14,6 +14,7 @@ class FlopCounterCallback(L.Callback):
 
     ``flops/attention``: QK^T and PV of the time attention over the pairs the mask allows, exactly.
     ``flops/total``: all linear layers and all attention; the STFT is not in it.
+    ``flops/teacher_attention``, ``flops/teacher_total``: the teacher's.
     ``flops/attention_reduction``: teacher / student of the first.
     ``flops/attention_reduction_paper``: T / (w + S), the paper's count, which forgets that a window of w frames
     holds w + 1 keys and that sinks see everything.
@@ -49,6 +50,8 @@ class FlopCounterCallback(L.Callback):
             config = pl_module.net.config
             paper = 1.0 if config.window is None else self.student.frames / (config.window + config.sinks)
             self.figures |= {
+                "flops/teacher_attention": float(self.teacher.time_attention),
+                "flops/teacher_total": float(self.teacher.total),
                 "flops/attention_reduction": self.teacher.time_attention / self.student.time_attention,
                 "flops/attention_reduction_paper": paper,
             }

@@ -17,7 +17,8 @@ from wsa_lightning.training.student import StudentModule
 class ListeningCallback(L.Callback):
     """Logs one fixed validation chunk as audio and as spectrograms to TensorBoard.
 
-    The chunk is the one whose targets are loudest. Mixture, target and teacher never change and are logged once.
+    The chunk is the one of the first few whose targets are loudest. Mixture, target and teacher never change and
+    are logged once.
 
     Args:
         enabled: false logs nothing.

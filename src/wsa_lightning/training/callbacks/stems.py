@@ -23,6 +23,10 @@ class StemWriterCallback(BasePredictionWriter):
         super().__init__(write_interval="batch")
         self.folder = folder
 
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep no song in memory once it is written."""
+        trainer.predict_loop.return_predictions = False
+
     def write_on_batch_end(
         self,
         trainer: L.Trainer,

@@ -39,7 +39,7 @@ tensorboard: .venv/.installed  ## show the curves of every run under LOGS (runs)
 	$(BIN)/python -m tensorboard.main --logdir $(LOGS)
 
 test: .venv/.installed-dev  ## run the test-suite
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 lint: .venv/.installed-dev  ## ruff's checks and formatting, and mypy
 	$(BIN)/python -m ruff check .

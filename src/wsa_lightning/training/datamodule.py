@@ -128,7 +128,7 @@ class MUSDBDataModule(L.LightningDataModule):
         """Random mixtures; a resumed epoch goes on with the sample after the last one trained on."""
         dataset = MixDataset(self._tracks["train"], self.stems, self.chunk, self.seed, self.augmentation)
         rank, world = self._rank_and_world()
-        trained = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed if self.trainer else 0
+        trained = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed if self.trainer else 0  # type: ignore[attr-defined]
         epoch, batch = divmod(trained, self.steps_per_epoch)
         samples = self.batch_size * world
         sampler = ShardedSampler(self.steps_per_epoch * samples, rank, world, epoch=epoch, start=batch * samples)

@@ -113,17 +113,7 @@ class SeparationModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of all songs."""
-        assert self.val_usdr is not None
-        scores = self.val_usdr.compute()
-        self.log_dict(
-            {
-                "val/usdr": scores.median.float(),
-                "val/usdr_mean": scores.mean.float(),
-                "val/silent_songs": scores.silent.float(),
-            },
-            prog_bar=True,
-        )
-        self.val_usdr.reset()
+        self._log_scores("val", self.val_usdr)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """A whole song."""
@@ -133,16 +123,20 @@ class SeparationModule(L.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of all songs."""
-        assert self.test_usdr is not None
-        scores = self.test_usdr.compute()
+        self._log_scores("test", self.test_usdr)
+
+    def _log_scores(self, split: str, metric: UsdrPerSong | None) -> None:
+        assert metric is not None
+        scores = metric.compute()
         self.log_dict(
             {
-                "test/usdr": scores.median.float(),
-                "test/usdr_mean": scores.mean.float(),
-                "test/silent_songs": scores.silent.float(),
-            }
+                f"{split}/usdr": scores.median.float(),
+                f"{split}/usdr_mean": scores.mean.float(),
+                f"{split}/silent_songs": scores.silent.float(),
+            },
+            prog_bar=True,
         )
-        self.test_usdr.reset()
+        metric.reset()
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """A whole song (1, C, N) -> stems (stems, C, N)."""
@@ -197,14 +191,14 @@ class SeparationModule(L.LightningModule):
         """Check that the tensors fit, or build the network from the checkpoint if there is none yet."""
         if METADATA_KEY not in checkpoint:
             raise UserError("this checkpoint was not written by wsa-lightning: open it with --distillation.teacher")
-        config = RoformerConfig.from_dict(checkpoint[METADATA_KEY]["config"])
+        config = self.configured(RoformerConfig.from_dict(checkpoint[METADATA_KEY]["config"]))
         stage = str(self.trainer.state.fn.value) if self.trainer.state.fn else ""
         if stage == "fit":
             self._keep_configured_optimizer(checkpoint)
         if not self.is_built or stage in ("test", "predict"):
-            self.build(self.configured(config))
+            self.build(config)
             self.setup(stage)
-        ours, theirs = self.net.config.to_dict(), self.configured(config).to_dict()
+        ours, theirs = self.net.config.to_dict(), config.to_dict()
         if changed := [f"{key} {theirs[key]} -> {ours[key]}" for key in ours if ours[key] != theirs[key]]:
             raise UserError(
                 f"the checkpoint's architecture differs from this run's ({', '.join(changed)}): "

@@ -166,7 +166,7 @@ def test_a_function_can_be_the_backend() -> None:
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"backend": "triton"}, "'triton' is not known here: expected auto, reference, blocked"),
+        ({"backend": "triton"}, "'triton' is not known here: expected auto, reference, blocked, cpp, flex"),
         ({"backend": ""}, "'' is not known here"),
         ({"window": 0}, "window is 0"),
         ({"window": -2}, "window is -2"),

@@ -8,13 +8,21 @@ block itself and half a window on either side:
     block 2   s s              [h|  block  |h]
 
 so that every block is a small dense attention of its own. Sink queries see everything: a thin full attention.
+
+The stretches overlap and must be copied, so heads are taken some at a time: the copies stay small, and the backward
+pass makes them anew. A compiler or an export sees one plain formula instead.
 """
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from wsa_lightning.attention.pattern import is_full
+
+FRAMES_AT_A_TIME = 1 << 15
+"""Frames, over the heads of a sequence, whose stretches exist at once: 26 MB at 64 numbers a head."""
 
 
 def block_size(window: int) -> int:
@@ -36,36 +44,90 @@ def blocked(q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int) 
     frames = q.shape[-2] - sinks
     if window is None or is_full(frames, window):
         return F.scaled_dot_product_attention(q, k, v)
-    out = _frames_by_blocks(q[:, :, sinks:], k, v, window, sinks)  # (B, H, T, E)
+    if is_traced():
+        return attend_by_blocks(q, k, v, window, sinks)
+    return _Pieces.apply(q, k, v, window, sinks)  # type: ignore[no-untyped-call]
+
+
+def attend_by_blocks(q: Tensor, k: Tensor, v: Tensor, window: int, sinks: int) -> Tensor:
+    """The formula, for all heads at once; the window must not reach every frame."""
+    batch, heads, length, dim_head = q.shape
+    frames = length - sinks
+    block, half = block_size(window), window // 2
+    blocks = -(-frames // block)
+
+    queries = _blocks(q.flatten(0, 1)[:, sinks:], blocks, block)  # (BH, n, b, E)
+    keys = _stretches(k.flatten(0, 1), sinks, blocks, block, half)  # (BH, n, S + b + 2h, E)
+    values = _stretches(v.flatten(0, 1), sinks, blocks, block, half)
+    seen = _block_mask(frames, blocks, block, half, sinks, q.device)  # (n, b, S + b + 2h)
+    # A mask of 3 dimensions would make PyTorch take its slow path.
+    out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen[None])  # (BH, n, b, E)
+    out = out.reshape(batch, heads, blocks * block, dim_head)[:, :, :frames]
     if sinks == 0:
         return out
     sink_out = F.scaled_dot_product_attention(q[:, :, :sinks], k, v)  # (B, H, S, E)
     return torch.cat((sink_out, out), dim=2)  # (B, H, S + T, E)
 
 
-def _frames_by_blocks(q: Tensor, k: Tensor, v: Tensor, window: int, sinks: int) -> Tensor:
-    batch, heads, frames, dim_head = q.shape
-    block, half = block_size(window), window // 2
-    blocks = -(-frames // block)
-    tail = blocks * block - frames
+class _Pieces(torch.autograd.Function):
+    """``attend_by_blocks``, some heads at a time in both directions; keeps q, k, v and nothing else."""
 
-    q = F.pad(q, (0, 0, 0, tail)).reshape(batch * heads, blocks, block, dim_head)  # (BH, n, b, E)
-    k = _stretches(k, sinks, block, half, tail)  # (BH, n, S + b + 2h, E)
-    v = _stretches(v, sinks, block, half, tail)
-    seen = _block_mask(frames, blocks, block, half, sinks, q.device)  # (n, b, S + b + 2h)
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)  # (BH, n, b, E)
-    return out.reshape(batch, heads, blocks * block, dim_head)[:, :, :frames]
+    @staticmethod
+    def forward(q: Tensor, k: Tensor, v: Tensor, window: int, sinks: int) -> Tensor:
+        out = empty_rows(v)
+        for piece in _pieces(q.shape[:3]):
+            out[piece] = attend_by_blocks(q[piece], k[piece], v[piece], window, sinks)
+        return out
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        q, k, v, ctx.window, ctx.sinks = inputs
+        ctx.save_for_backward(q, k, v)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        qkv = ctx.saved_tensors
+        slopes = [empty_rows(x) for x in qkv]
+        for piece in _pieces(slope.shape[:3]):
+            parts = [x[piece].detach().requires_grad_() for x in qkv]
+            with torch.enable_grad():
+                out = attend_by_blocks(parts[0], parts[1], parts[2], ctx.window, ctx.sinks)
+            for total, part in zip(slopes, torch.autograd.grad(out, parts, slope[piece]), strict=True):
+                total[piece] = part
+        return (*slopes, None, None)
 
 
-def _stretches(x: Tensor, sinks: int, block: int, half: int, tail: int) -> Tensor:
-    """Sinks and the stretch of frames each block sees: (B, H, S + T, E) -> (BH, n, S + b + 2h, E)."""
-    x = x.flatten(0, 1)  # (BH, S + T, E)
-    padded = F.pad(x[:, sinks:], (0, 0, half, half + tail))  # (BH, h + n b + h, E)
-    stretches = padded.unfold(1, block + 2 * half, block).transpose(-1, -2)  # (BH, n, b + 2h, E)
-    if sinks == 0:
-        return stretches
-    shared = x[:, None, :sinks].expand(-1, stretches.shape[1], -1, -1)  # (BH, n, S, E)
-    return torch.cat((shared, stretches), dim=2)
+def is_traced() -> bool:
+    """Whether this call makes a graph rather than numbers."""
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+
+
+def empty_rows(like: Tensor) -> Tensor:
+    """(B, H, L, E) that lies in memory as (B, L, H, E), as a model's projections give and take it."""
+    batch, heads, length, dim_head = like.shape
+    return like.new_empty(batch, length, heads, dim_head).transpose(1, 2)
+
+
+def _pieces(shape: torch.Size) -> list[tuple[slice, slice]]:
+    """Slices of (batch, heads): heads of one sequence, whose rows a model's layout lets us take without a copy."""
+    batch, heads, length = shape
+    step = max(1, min(heads, FRAMES_AT_A_TIME // length))
+    return [(slice(b, b + 1), slice(h, h + step)) for b in range(batch) for h in range(0, heads, step)]
+
+
+def _blocks(frames: Tensor, blocks: int, block: int) -> Tensor:
+    """(BH, T, E) -> (BH, n, b, E), zeros after the last frame."""
+    return F.pad(frames, (0, 0, 0, blocks * block - frames.shape[1])).unflatten(1, (blocks, block))
+
+
+def _stretches(x: Tensor, sinks: int, blocks: int, block: int, half: int) -> Tensor:
+    """Sinks and the stretch of frames each block sees: (BH, S + T, E) -> (BH, n, S + b + 2h, E)."""
+    frames = _blocks(x[:, sinks:], blocks, block)  # (BH, n, b, E)
+    shared = x[:, None, :sinks].expand(-1, blocks, -1, -1)  # (BH, n, S, E)
+    before = F.pad(frames[:, :-1, block - half :], (0, 0, 0, 0, 1, 0))  # (BH, n, h, E): the end of the block before
+    after = F.pad(frames[:, 1:, :half], (0, 0, 0, 0, 0, 1))
+    return torch.cat((shared, before, frames, after), dim=2)
 
 
 def _block_mask(frames: int, blocks: int, block: int, half: int, sinks: int, device: torch.device) -> Tensor:

@@ -1,13 +1,25 @@
 """The operator's one door: pick a backend, check the arguments, compute windowed sink attention."""
 
+import functools
+import logging
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from wsa_lightning.attention.blocked import blocked
+from wsa_lightning.attention.cpp import cpp
+from wsa_lightning.attention.cpp import why_not as why_not_cpp
+from wsa_lightning.attention.flex import flex
+from wsa_lightning.attention.flex import why_not as why_not_flex
 from wsa_lightning.attention.pattern import check_pattern
 from wsa_lightning.attention.reference import reference
 from wsa_lightning.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+WIDEST_FOR_CPP = 128
+"""Window beyond which ``auto`` prefers matrix products on the CPU, see docs/speed.md."""
 
 
 class Backend(Protocol):
@@ -17,22 +29,59 @@ class Backend(Protocol):
         """(batch, heads, sinks + frames, dim_head) each, and so is the result."""
 
 
-_BACKENDS: dict[str, Backend] = {"reference": reference, "blocked": blocked}
+_BACKENDS: dict[str, Backend] = {"reference": reference, "blocked": blocked, "cpp": cpp, "flex": flex}
 
 
 def backends() -> tuple[str, ...]:
-    """The backends usable on this machine, besides ``auto``."""
-    return tuple(_BACKENDS)
+    """The backends usable on this machine, forward and backward, besides ``auto``."""
+    usable = {"cpp": why_not_cpp() is None, "flex": torch.cuda.is_available()}
+    return tuple(name for name in _BACKENDS if usable.get(name, True))
 
 
 def resolve(backend: str | Backend) -> Backend:
     """The function behind a backend's name; an unknown name is a ``UserError``, never another backend."""
     if not isinstance(backend, str):
         return backend
-    name = "blocked" if backend == "auto" else backend
-    if name not in _BACKENDS:
+    if backend == "auto":
+        return _auto
+    if backend not in _BACKENDS:
         raise UserError(f"attention backend {backend!r} is not known here: expected auto, {', '.join(_BACKENDS)}")
-    return _BACKENDS[name]
+    return _BACKENDS[backend]
+
+
+def _auto(q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int) -> Tensor:
+    """The fastest backend that can take these tensors here."""
+    name = _best(q, window)
+    if not torch.compiler.is_compiling():
+        _note(name, q.device.type)
+    return _BACKENDS[name](q, k, v, window=window, sinks=sinks)
+
+
+def _best(q: Tensor, window: int | None) -> str:
+    if window is None or torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None:
+        return "blocked"  # plain operators: what an exported graph can hold
+    if q.device.type == "cuda" and why_not_flex(q) is None:
+        return "flex"
+    if q.device.type == "cpu" and window <= WIDEST_FOR_CPP and _can_compile():
+        return "cpp"
+    return "blocked"
+
+
+def _can_compile() -> bool:
+    reason = why_not_cpp()
+    if reason is not None and not torch.compiler.is_compiling():
+        _warn_without_compiler(reason)
+    return reason is None
+
+
+@functools.cache
+def _warn_without_compiler(reason: str) -> None:
+    logger.warning("time attention without a C++ compiler is slower: taking backend blocked, for %s", reason)
+
+
+@functools.cache
+def _note(name: str, device: str) -> None:
+    logger.debug("attention backend auto takes %s on %s", name, device)
 
 
 def windowed_sink_attention(

@@ -24,7 +24,13 @@ class Rotary(nn.Module):
         """(..., positions, heads, dim_head) -> the same, turned; in fp32, for positions exceed what fp16 can hold."""
         position = torch.arange(x.shape[-3], device=x.device, dtype=torch.float32)
         angle = position[:, None, None] * self.frequencies.float()  # (L, 1, E / 2)
-        turn = torch.view_as_complex(torch.stack((angle.cos(), angle.sin()), dim=-1))
-        # A pair is a complex number, and one complex product is a single pass over memory.
-        pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))  # (..., L, H, E / 2)
-        return torch.view_as_real(pairs * turn).flatten(-2).to(x.dtype)
+        cos, sin = angle.cos(), angle.sin()
+        pairs = x.float().unflatten(-1, (-1, 2))  # (..., L, H, E / 2, 2)
+        if torch.compiler.is_compiling():
+            # A compiler fuses the real formula, and exports have no complex numbers.
+            re, im = pairs.unbind(-1)
+            turned = torch.stack((re * cos - im * sin, im * cos + re * sin), dim=-1)
+        else:
+            # A pair is a complex number, and one complex product is a single pass over memory.
+            turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.complex(cos, sin))
+        return turned.flatten(-2).to(x.dtype)

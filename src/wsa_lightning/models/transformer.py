@@ -18,7 +18,10 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., width) -> the same."""
-        return (F.normalize(x.float(), dim=-1) * (x.shape[-1] ** 0.5 * self.gamma.float())).to(x.dtype)
+        normed, scale = F.normalize(x.float(), dim=-1), x.shape[-1] ** 0.5 * self.gamma.float()
+        # Large fresh memory costs more than the product itself.
+        normed = normed * scale if torch.is_grad_enabled() else normed.mul_(scale)
+        return normed.to(x.dtype)
 
 
 class Attention(nn.Module):
@@ -38,8 +41,9 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (sequences, L, D) -> update (sequences, L, D)."""
         x = self.norm(x)
-        q, k, v = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)  # 3 x (N, L, H, E)
-        q, k = self.rotary(q), self.rotary(k)
+        qkv = self.to_qkv(x).unflatten(-1, (3 * self.heads, -1))  # (N, L, 3 H, E)
+        q, k = self.rotary(qkv[:, :, : -self.heads]).chunk(2, dim=2)  # 2 x (N, L, H, E)
+        v = qkv[:, :, -self.heads :]
         out = windowed_sink_attention(
             q.transpose(1, 2),  # (N, H, L, E)
             k.transpose(1, 2),

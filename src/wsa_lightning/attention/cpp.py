@@ -1,0 +1,212 @@
+"""Windowed sink attention on the CPU in one pass over memory: ``kernel.cpp``, compiled where it is first used.
+
+A C++ compiler (``$CXX``, or ``c++`` on the path) makes the library once a machine, in some seconds, and keeps it in
+the user's cache folder (``WSA_LIGHTNING_CACHE`` names another). Nothing else is needed: no headers of PyTorch, no
+build tools. Half precision is computed in fp32, some sequences at a time.
+"""
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wsa_lightning.attention.blocked import empty_rows
+from wsa_lightning.attention.pattern import is_full
+from wsa_lightning.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+SOURCE = Path(__file__).with_name("kernel.cpp")
+# No -ffast-math: at link time it would switch denormals off for the whole process, and it assumes there is no NaN.
+FLAGS = (
+    *("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno"),
+    *("-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math", "-freciprocal-math"),
+)
+HALF_PRECISION_BYTES = 32 << 20
+"""Size in fp32 of the sequences converted at a time."""
+
+
+def cache_folder() -> Path:
+    """Where compiled libraries are kept."""
+    return Path(os.environ.get("WSA_LIGHTNING_CACHE") or platformdirs.user_cache_dir("wsa-lightning")) / "kernels"
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def why_not() -> str | None:
+    """Why the library cannot be had on this machine, or None where it can; compiles on the first call."""
+    return _failure()
+
+
+@functools.cache
+def _failure() -> str | None:
+    try:
+        _library()
+    except (OSError, subprocess.SubprocessError) as error:
+        detail = getattr(error, "stderr", None) or str(error)
+        return detail.strip().splitlines()[-1] if detail.strip() else type(error).__name__
+    return None
+
+
+def cpp(q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int) -> Tensor:
+    """Windowed sink attention on the CPU; q, k, v and result are (batch, heads, sinks + frames, dim_head)."""
+    if reason := why_not():
+        raise UserError(
+            f"attention backend 'cpp' could not be compiled: {reason}. Install a C++ compiler (g++ or clang++, or name "
+            "one by CXX), or use backend blocked"
+        )
+    if q.device.type not in ("cpu", "meta"):
+        raise UserError(f"attention backend 'cpp' runs on the CPU, the tensors are on {q.device}: use backend auto")
+    if window is None or is_full(q.shape[-2] - sinks, window):
+        return F.scaled_dot_product_attention(q, k, v)
+    out, _ = _attend(q.to(v.dtype), k.to(v.dtype), v, window // 2, sinks)
+    return out
+
+
+@torch.library.custom_op(
+    "wsa_lightning::cpp_attention",
+    mutates_args=(),
+    schema="(Tensor q, Tensor k, Tensor v, int half, int sinks) -> (Tensor, Tensor)",
+)
+def _attend(q: Tensor, k: Tensor, v: Tensor, half: int, sinks: int) -> tuple[Tensor, Tensor]:
+    """Result, and the log of each softmax's sum (batch, heads, positions), which the backward pass needs."""
+    out, lse = _empty_result(q, k, v, half, sinks)
+
+    def forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor) -> None:
+        batch, heads, length, dim_head = q.shape
+        pieces = -(-(length - sinks) // _library().frames_in_a_piece())
+        parts = q.new_empty(batch, heads, pieces, sinks, dim_head + 2)
+        _call("forward", (q, k, v, out), (lse, parts), half, sinks)
+
+    _some_sequences_at_a_time(forward, (q, k, v), (out,), lse)
+    return out, lse
+
+
+@_attend.register_fake
+def _empty_result(q: Tensor, k: Tensor, v: Tensor, half: int, sinks: int) -> tuple[Tensor, Tensor]:
+    lse = q.new_empty(q.shape[:-1], dtype=torch.float64 if q.dtype == torch.float64 else torch.float32)
+    return empty_rows(v), lse
+
+
+@torch.library.custom_op(
+    "wsa_lightning::cpp_attention_backward",
+    mutates_args=(),
+    schema="(Tensor q, Tensor k, Tensor v, Tensor out, Tensor slope, Tensor lse, int half, int sinks)"
+    " -> (Tensor, Tensor, Tensor)",
+)
+def _attend_backward(
+    q: Tensor, k: Tensor, v: Tensor, out: Tensor, slope: Tensor, lse: Tensor, half: int, sinks: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    dq, dk, dv = (empty_rows(x) for x in (q, k, v))
+
+    def backward(*tensors: Tensor) -> None:
+        *rows, lse = tensors
+        for total in rows[-3:]:
+            total.zero_()
+        _call("backward", rows, (lse,), half, sinks)
+
+    _some_sequences_at_a_time(backward, (q, k, v, out, slope), (dq, dk, dv), lse)
+    return dq, dk, dv
+
+
+@_attend_backward.register_fake
+def _(
+    q: Tensor, k: Tensor, v: Tensor, out: Tensor, slope: Tensor, lse: Tensor, half: int, sinks: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    return empty_rows(q), empty_rows(k), empty_rows(v)
+
+
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    q, k, v, ctx.half, ctx.sinks = inputs
+    ctx.save_for_backward(q, k, v, *output)
+    ctx.mark_non_differentiable(output[1])
+
+
+def _slopes(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    q, k, v, out, lse = ctx.saved_tensors
+    return (*_attend_backward(q, k, v, out, slope, lse, ctx.half, ctx.sinks), None, None)
+
+
+_attend.register_autograd(_slopes, setup_context=_save_for_backward)
+
+
+def _some_sequences_at_a_time(
+    work: Callable[..., None], inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], lse: Tensor
+) -> None:
+    """Call ``work(*inputs, *outputs, lse)`` in fp32 or fp64: half precision in slices of the batch."""
+    if lse.numel() == 0:
+        return
+    if inputs[0].dtype == lse.dtype:
+        work(*(x if x.stride(-1) == 1 else x.contiguous() for x in inputs), *outputs, lse)
+        return
+    step = max(1, HALF_PRECISION_BYTES // (4 * inputs[0][0].numel()))
+    for start in range(0, len(lse), step):
+        part = slice(start, start + step)
+        results = [empty_rows(x[part].float()) for x in outputs]
+        work(*(x[part].float().contiguous() for x in inputs), *results, lse[part])
+        for output, result in zip(outputs, results, strict=True):
+            output[part] = result
+
+
+def _call(work: str, rows: Any, plain: tuple[Tensor, ...], half: int, sinks: int) -> None:
+    """Hand pointers and strides to the library; ``rows`` are (B, H, L, E), ``plain`` are contiguous."""
+    batch, heads, length, dim_head = rows[0].shape
+    pointers = [x.data_ptr() for x in (*rows, *plain)]
+    strides = [stride for x in rows for stride in x.stride()[:3]]
+    sizes = [batch, heads, length, dim_head, half, sinks, torch.get_num_threads()]
+    function = getattr(_library(), f"{work}_{'double' if rows[0].dtype == torch.float64 else 'float'}")
+    function(
+        (ctypes.c_void_p * len(pointers))(*pointers),
+        (ctypes.c_int64 * len(strides))(*strides),
+        (ctypes.c_int64 * len(sizes))(*sizes),
+        ctypes.c_double(dim_head**-0.5),
+    )
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    """The compiled kernel, from the cache or from the compiler."""
+    compiler = shutil.which(os.environ.get("CXX") or "c++")
+    if compiler is None:
+        raise FileNotFoundError(f"no compiler {os.environ.get('CXX') or 'c++'} on the path")
+    path = cache_folder() / f"attention-{_fingerprint(compiler)}.so"
+    if not path.is_file():
+        _compile(compiler, path)
+    library = ctypes.CDLL(str(path))
+    library.frames_in_a_piece.restype = ctypes.c_int64
+    return library
+
+
+def _fingerprint(compiler: str) -> str:
+    """Names the source, how it is compiled, and the processor: a home folder may be shared by unlike machines."""
+    info = Path("/proc/cpuinfo")
+    flags = [line for line in info.read_text().splitlines() if line.startswith("flags")] if info.is_file() else []
+    known = (SOURCE.read_text(), FLAGS, compiler, platform.platform(), flags[:1])
+    return hashlib.sha256(repr(known).encode()).hexdigest()[:16]
+
+
+def _compile(compiler: str, path: Path) -> None:
+    """Compile to a name of its own and rename, for several processes may do so at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logger.info("compiling the attention kernel with %s, once for this machine", compiler)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder) / "kernel.so"
+        command = [compiler, *FLAGS, str(SOURCE), "-o", str(made)]
+        try:
+            subprocess.run([*command, "-fopenmp"], check=True, capture_output=True, text=True, timeout=120)
+        except subprocess.CalledProcessError:
+            # Apple's compiler knows no OpenMP: one thread, then.
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+        made.replace(path)

@@ -1,0 +1,84 @@
+"""Windowed sink attention through PyTorch's FlexAttention, compiled: forward and backward on CUDA.
+
+Source: https://pytorch.org/docs/stable/nn.attention.flex_attention.html. On the CPU it runs uncompiled, as a dense
+masked attention and forward only, so that the pattern can be checked there.
+"""
+
+import functools
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
+
+from wsa_lightning.attention.pattern import is_full
+from wsa_lightning.errors import UserError
+
+
+def block_size(window: int) -> int:
+    """Positions in a block of scores, computed or left out as a whole: 64 for windows narrower than that, else 128."""
+    return 64 if window <= 64 else 128
+
+
+def flex(q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int) -> Tensor:
+    """Windowed sink attention by FlexAttention; q, k, v and result are (batch, heads, sinks + frames, dim_head)."""
+    length = q.shape[-2]
+    if window is None or is_full(length - sinks, window):
+        return F.scaled_dot_product_attention(q, k, v)
+    q, k = q.to(v.dtype), k.to(v.dtype)
+    mask = block_mask(length, window, sinks, q.device)
+    if q.device.type == "cpu":
+        if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
+            raise UserError("attention backend 'flex' has no backward pass on the CPU: use backend auto")
+        return flex_attention(q, k, v, block_mask=mask)
+    if reason := why_not(q):
+        raise UserError(f"attention backend 'flex' cannot take these tensors: {reason}. Use backend auto")
+    return _compiled()(q, k, v, block_mask=mask, kernel_options=_kernel_options(window))
+
+
+def why_not(q: Tensor) -> str | None:
+    """Why FlexAttention's CUDA kernels cannot take q, or None where they can."""
+    dim_head = q.shape[-1]
+    if q.device.type != "cuda":
+        return f"the tensors are on {q.device}, not on CUDA"
+    if dim_head < 16 or dim_head & (dim_head - 1):
+        return f"dim_head is {dim_head}, not a power of two of 16 or more"
+    if q.dtype == torch.float64:
+        return "the tensors are float64"
+    return None
+
+
+@functools.lru_cache(maxsize=16)
+def block_mask(length: int, window: int, sinks: int, device: torch.device) -> BlockMask:
+    """Which blocks of scores hold an allowed pair, in closed form: a dense mask would take length² memory."""
+    block, half = block_size(window), window // 2
+    start = torch.arange(0, length, block, device=device)
+    query, key = start[:, None], start[None, :]
+    gap = (query - key).abs() - (block - 1)  # between the nearest positions of two blocks
+    met = (query < sinks) | (key < sinks) | (gap <= half)  # (n, n)
+    # The blocks a row meets come first, in order.
+    order = met.int().argsort(dim=-1, descending=True, stable=True).to(torch.int32)
+
+    def seen(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (query < sinks) | (key < sinks) | ((query - key).abs() <= half)
+
+    return BlockMask.from_kv_blocks(
+        met.sum(-1, dtype=torch.int32)[None, None],
+        order[None, None],
+        BLOCK_SIZE=block,
+        mask_mod=seen,
+        seq_lengths=(length, length),
+    )
+
+
+def _kernel_options(window: int) -> dict[str, Any]:
+    """Tiles that divide the blocks: FlexAttention's own choice may be larger than 64."""
+    if block_size(window) > 64:
+        return {}
+    return {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_M1": 32, "BLOCK_N1": 64, "BLOCK_M2": 64, "BLOCK_N2": 32}
+
+
+@functools.cache
+def _compiled() -> Any:
+    return torch.compile(flex_attention)

@@ -1,12 +1,20 @@
-"""The YAML that comes with a public checkpoint: what tensors cannot say, translated to our names."""
+"""The YAML that comes with a public checkpoint: what tensors cannot say, in the public names and in ours."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from wsa_lightning.checkpoints.variants import refuse_stated_variants
 from wsa_lightning.errors import UserError
+from wsa_lightning.models import RoformerConfig
+
+SUFFIXES = (".yaml", ".yml")
+MODEL_SUFFIXES = (".ckpt", ".pt", ".pth", ".th", ".safetensors")
+PUBLIC_HOP = 512
+"""What the public constructors take where a YAML names no hop."""
 
 _MODEL_KEYS = {
     "dim": "dim",
@@ -16,21 +24,30 @@ _MODEL_KEYS = {
     "time_transformer_depth": "time_blocks",
     "freq_transformer_depth": "frequency_blocks",
     "num_bands": "mel_bands",
-    "freqs_per_bands": "band_widths",
     "mlp_expansion_factor": "mlp_expansion_factor",
     "sample_rate": "sample_rate",
     "stft_n_fft": "n_fft",
     "stft_hop_length": "hop_length",
     "stft_win_length": "win_length",
-    "zero_dc": "zero_dc",
     "wsa_window_len": "window",
     "n_wsa_sinks": "sinks",
+    "num_stems": "num_stems",
 }
-# mask_estimator_depth means another number of layers in each family: the tensors tell (spec, section 1.5).
+# mask_estimator_depth means another number of layers in each family: the tensors tell.
+
+Companion = Path | str | Mapping[str, Any]
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that understands ``!!python/tuple``, which public configs use, and nothing else of Python."""
+    """Safe YAML that understands ``!!python/tuple``, which public configs use, and nothing else of Python.
+
+    Aliases are refused: a few lines of them stand for more values than any memory holds.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases (*) are refused", self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        return super().compose_node(parent, index)
 
 
 def _tuple(loader: _Loader, node: yaml.SequenceNode) -> tuple[Any, ...]:
@@ -40,34 +57,195 @@ def _tuple(loader: _Loader, node: yaml.SequenceNode) -> tuple[Any, ...]:
 _Loader.add_constructor("tag:yaml.org,2002:python/tuple", _tuple)
 
 
-def read_companion(config: Path | str | Mapping[str, Any] | None) -> dict[str, Any]:
-    """Fields of ``RoformerConfig`` stated by a companion YAML (its path, dict, or ``model:`` section).
+def read_companion(config: Companion | None) -> dict[str, Any]:
+    """Fields of ``RoformerConfig``, and ``num_stems``, that a companion YAML (path, dict, ``model:`` section) states.
 
     Raises:
-        UserError: the file is unreadable, no mapping, or uses other Python tags.
+        UserError: the file is unreadable, no mapping, uses other Python tags, holds a value of another type, or
+            describes a variant that is not supported.
     """
     if config is None:
         return {}
     if isinstance(config, (str, Path)):
-        config = _read_yaml(Path(config))
-    model = config["model"] if isinstance(config.get("model"), Mapping) else config
-    stated = {ours: model[public] for public, ours in _MODEL_KEYS.items() if model.get(public) is not None}
-    if "band_widths" in stated:
-        stated["band_widths"] = tuple(stated["band_widths"])
+        try:
+            return read_companion(_read_yaml(Path(config)))
+        except UserError as error:
+            raise UserError(f"{config}: {error}") from None
+    model = _section(config, "model") or config
+    refuse_stated_variants(model)
+    stated: dict[str, Any] = {
+        ours: _integer(public, model[public]) for public, ours in _MODEL_KEYS.items() if model.get(public) is not None
+    }
+    if "dim" in model and "depth" in model:  # a whole section: what it leaves out has the constructors' default
+        stated.setdefault("hop_length", PUBLIC_HOP)
+    if model.get("n_wsa_sinks") and "wsa_window_len" in model and model["wsa_window_len"] is None:
+        stated["window"] = None
+    if model.get("freqs_per_bands") is not None:
+        stated["band_widths"] = tuple(
+            _integer("freqs_per_bands", width) for width in _sequence("freqs_per_bands", model["freqs_per_bands"])
+        )
     if "stereo" in model:
-        stated["channels"] = 2 if model["stereo"] else 1
-    training = config.get("training")
-    if isinstance(training, Mapping) and training.get("instruments"):
-        target = training.get("target_instrument")
-        stated["stems"] = (target,) if target else tuple(training["instruments"])
-    return stated
+        stated["channels"] = 2 if _boolean("stereo", model["stereo"]) else 1
+    if model.get("zero_dc") is not None:
+        stated["zero_dc"] = _boolean("zero_dc", model["zero_dc"])
+    return stated | _read_training(_section(config, "training")) | _read_audio(_section(config, "audio"), stated)
+
+
+def find_companion(file: Path) -> Path | None:
+    """The YAML beside a model file: of the same name, or the only one with a model section beside the only model."""
+    for suffix in SUFFIXES:
+        if (same_name := file.with_suffix(suffix)).is_file():
+            return same_name
+    neighbours = list(file.parent.iterdir())
+    if sum(path.suffix in MODEL_SUFFIXES for path in neighbours) != 1:
+        return None
+    yamls = [path for path in neighbours if path.suffix in SUFFIXES and path.is_file()]
+    return yamls[0] if len(yamls) == 1 and _describes_a_model(yamls[0]) else None
+
+
+def companion_yaml(config: RoformerConfig) -> str:
+    """The YAML that MSST and the PyPI packages build the same model from; window and sinks as the paper's release.
+
+    What their constructors cannot be told (another ``ff_mult`` than 4) is listed by ``unsaid``.
+    """
+    chunk_seconds = getattr(config, "chunk_seconds", 8.0)
+    sections = {
+        "audio": {
+            "chunk_size": round(chunk_seconds * config.sample_rate),
+            "dim_f": config.n_fft // 2,
+            "dim_t": config.frames(chunk_seconds),
+            "hop_length": config.hop_length,
+            "n_fft": config.n_fft,
+            "num_channels": config.channels,
+            "sample_rate": config.sample_rate,
+            "min_mean_abs": 0.0,
+        },
+        "model": _model_section(config),
+        "training": {
+            "instruments": list(config.stems),
+            "target_instrument": config.stems[0] if len(config.stems) == 1 else None,
+            "use_amp": True,
+        },
+        "inference": {"batch_size": 1, "dim_t": config.frames(chunk_seconds), "num_overlap": 2},
+    }
+    return yaml.dump(sections, Dumper=_Dumper, sort_keys=False)
+
+
+def unsaid(config: RoformerConfig) -> list[str]:
+    """What the public code would build otherwise from this model's YAML, one sentence each."""
+    lines = []
+    if config.ff_mult != 4:
+        lines.append(f"ff_mult is {config.ff_mult}: no public code builds another than 4")
+    if config.mlp_expansion_factor != 4:
+        lines.append(
+            f"mlp_expansion_factor is {config.mlp_expansion_factor}: MSST reads it, "
+            "melband-roformer-infer and bs-roformer-infer build 4 whatever the YAML says"
+        )
+    if config.window is not None or config.sinks:
+        lines.append("a student runs here and in the paper's release; MSST and the packages know full attention alone")
+    if config.zero_dc and config.family == "mel_band":
+        lines.append("zero_dc is on: MSST reads it, melband-roformer-infer keeps the DC bin")
+    return lines
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes tuples as the public configs do, for their constructors insist on the type."""
+
+
+_Dumper.add_representer(
+    tuple, lambda dumper, data: dumper.represent_sequence("tag:yaml.org,2002:python/tuple", data, flow_style=True)
+)
+
+
+def _model_section(config: RoformerConfig) -> dict[str, Any]:
+    """The public constructors' arguments."""
+    is_mel = config.family == "mel_band"
+    section: dict[str, Any] = {
+        "dim": config.dim,
+        "depth": config.depth,
+        "stereo": config.channels == 2,
+        "num_stems": len(config.stems),
+        "time_transformer_depth": config.time_blocks,
+        "freq_transformer_depth": config.frequency_blocks,
+        **({"num_bands": config.mel_bands} if is_mel else {"freqs_per_bands": config.band_widths}),
+        "dim_head": config.dim_head,
+        "heads": config.heads,
+        "attn_dropout": 0.0,
+        "ff_dropout": 0.0,
+        "flash_attn": True,
+        "dim_freqs_in": config.bins,
+        **({"sample_rate": config.sample_rate} if is_mel else {}),
+        "stft_n_fft": config.n_fft,
+        "stft_hop_length": config.hop_length,
+        "stft_win_length": config.win_length,
+        "stft_normalized": False,
+        "zero_dc": config.zero_dc,
+        "mask_estimator_depth": config.mask_hidden_layers + (0 if is_mel else 1),
+        "mlp_expansion_factor": config.mlp_expansion_factor,
+        "multi_stft_resolution_loss_weight": 1.0,
+        "multi_stft_resolutions_window_sizes": (4096, 2048, 1024, 512, 256),
+        "multi_stft_hop_size": 147,
+        "multi_stft_normalized": False,
+    }
+    if config.window is not None or config.sinks:
+        section |= {"wsa_window_len": config.window, "n_wsa_sinks": config.sinks}
+    return section
+
+
+def _read_training(training: Mapping[str, Any]) -> dict[str, Any]:
+    """The stems' names."""
+    if not training.get("instruments"):
+        return {}
+    target = training.get("target_instrument")
+    return {"stems": (str(target),) if target else tuple(map(str, _sequence("instruments", training["instruments"])))}
+
+
+def _read_audio(audio: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Sample rate, where the model section has none, and the length of the chunks trained on."""
+    found: dict[str, Any] = {}
+    if audio.get("sample_rate") and "sample_rate" not in stated:
+        found["sample_rate"] = _integer("sample_rate", audio["sample_rate"])
+    rate = found.get("sample_rate", stated.get("sample_rate"))
+    if audio.get("chunk_size") and rate and "chunk_seconds" in {field.name for field in fields(RoformerConfig)}:
+        found["chunk_seconds"] = _integer("chunk_size", audio["chunk_size"]) / rate
+    return found
+
+
+def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = config.get(name)
+    return section if isinstance(section, Mapping) else {}
+
+
+def _integer(key: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+        raise UserError(f"{key} is {value!r}: expected a whole number")
+    return int(value)
+
+
+def _boolean(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise UserError(f"{key} is {value!r}: expected true or false")
+    return value
+
+
+def _sequence(key: str, value: Any) -> Sequence[Any]:
+    if not isinstance(value, (list, tuple)):
+        raise UserError(f"{key} is {value!r}: expected a list")
+    return value
+
+
+def _describes_a_model(path: Path) -> bool:
+    try:
+        return bool(_section(_read_yaml(path), "model"))
+    except UserError:
+        return False
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is not a readable model config: {' '.join(str(error).split())}") from None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"not a readable model config: {' '.join(str(error).split())}") from None
     if not isinstance(content, Mapping):
-        raise UserError(f"{path} holds {type(content).__name__}: expected a YAML mapping with a model section")
+        raise UserError(f"holds {type(content).__name__}: expected a YAML mapping with a model section")
     return content

@@ -7,11 +7,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from wsa_lightning.checkpoints.filling import fill
+from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer
 
 SINK_SEED = 0
 SINK_NOISE = 0.1
 SINK_FLOOR = 0.1
+RANDOM_SCALE = 0.02
+SINK_STARTS = ("mean", "random", "frames")
+"""``mean``: the mean band-split feature of every band plus a little noise (docs/decisions/0002). ``random``: plain
+noise. ``frames``: sink s is the band-split feature of frame s, averaged over some training mixtures."""
 
 
 class Keep(Enum):
@@ -25,10 +31,24 @@ def to_student(
     *,
     window: int | None | Literal[Keep.KEEP] = Keep.KEEP,
     sinks: int | Literal[Keep.KEEP] = Keep.KEEP,
+    sink_start: str = "mean",
+    mixtures: Tensor | None = None,
+    share: bool = False,
 ) -> Roformer:
     """A copy of ``teacher`` with another window or number of sinks, on the same device.
 
-    A changed number of sinks starts from ``initial_sinks``; everything else is the teacher's, bit for bit.
+    Everything but a changed number of sinks is the teacher's, bit for bit.
+
+    Args:
+        teacher: returned as it is where nothing changes.
+        window: width of the time attention in frames, None for full.
+        sinks: sink tokens; another number than the teacher's starts them afresh.
+        sink_start: where they start, one of ``SINK_STARTS``.
+        mixtures: (B, C, N) of music; only ``frames`` looks at it.
+        share: take the teacher's tensors instead of copies: for a teacher that nobody needs any more.
+
+    Raises:
+        UserError: an unknown start, or ``frames`` without mixtures.
     """
     config = teacher.config
     new = replace(
@@ -42,21 +62,27 @@ def to_student(
     if new.sinks != config.sinks:
         state.pop("sinks", None)
         if new.sinks:
-            state["sinks"] = initial_sinks(teacher, new.sinks)
-    with torch.device(next(teacher.parameters()).device):
-        student = Roformer(new)
-    student.load_state_dict(state)
-    return student
+            state["sinks"] = initial_sinks(teacher, new.sinks, sink_start, mixtures)
+    return fill(new, state, share=share)
 
 
-def initial_sinks(teacher: Roformer, sinks: int) -> Tensor:
-    """Where sink tokens start: the mean band-split feature of every band, plus a little noise, (S, K, D).
+@torch.no_grad()
+def initial_sinks(teacher: Roformer, sinks: int, start: str, mixtures: Tensor | None = None) -> Tensor:
+    """Sink tokens to begin training with, (S, K, D).
 
     Sinks at an arbitrary place would enter at full strength, for the RMSNorm that follows cancels any small
     scale; sinks of exactly zero would meet that norm's gradient of 1e12.
     """
-    mean = teacher.band_split.mean_feature().detach()  # (K, D)
+    if start not in SINK_STARTS:
+        raise UserError(f"sink_start is {start!r}: expected one of {', '.join(SINK_STARTS)}")
+    mean = teacher.band_split.mean_feature()  # (K, D)
     generator = torch.Generator().manual_seed(SINK_SEED)
     noise = torch.randn(sinks, *mean.shape, generator=generator, device="cpu").to(mean)
-    scale = mean.square().mean().sqrt().clamp_min(SINK_FLOOR)
-    return mean + SINK_NOISE * scale * noise
+    if start == "random":
+        return RANDOM_SCALE * noise
+    if start == "mean":
+        return mean + SINK_NOISE * mean.square().mean().sqrt().clamp_min(SINK_FLOOR) * noise
+    if mixtures is None:
+        raise UserError("sink_start frames needs music to look at: choose mean or random where there is none")
+    tokens = teacher.tokens(teacher.spectral(mixtures))  # (B, T, K, D)
+    return tokens[:, :sinks].mean(0)

@@ -1,0 +1,81 @@
+"""``convert``: a model file into another format, and a teacher into a student."""
+
+from pathlib import Path
+from typing import Literal
+
+from wsa_lightning.checkpoints import KEEP, load, save, save_onnx, save_public
+from wsa_lightning.checkpoints.companion import unsaid
+from wsa_lightning.errors import UserError
+from wsa_lightning.models import Roformer
+
+Format = Literal["ours", "public", "onnx"]
+SUFFIXES: dict[Format, tuple[str, ...]] = {
+    "ours": (".safetensors",),
+    "public": (".ckpt", ".pt", ".pth", ".th", ".safetensors"),
+    "onnx": (".onnx",),
+}
+
+
+def convert(
+    input: str,
+    output: Path,
+    *,
+    window: int | None | Literal["keep"] = "keep",
+    sinks: int | Literal["keep"] = "keep",
+    format: Format | None = None,
+    config: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Convert the model file INPUT to OUTPUT: ours, the public layout with its YAML, or ONNX.
+
+    Args:
+        input: any model file this project opens, or the name of a shipped model.
+        output: the file to write; the public layout puts a YAML of the same name beside it.
+        window: width of the time attention in frames, null for full attention, keep for what the file says.
+        sinks: sink tokens; another number than the file's starts at the mean band-split feature, plus a little noise.
+        format: what to write; by default what the suffix of OUTPUT says (.safetensors ours, .ckpt public, .onnx).
+        config: the YAML of a public INPUT; by default the one beside it.
+        overwrite: replace what is there.
+    """
+    chosen = format or format_of(output)
+    if output.suffix not in SUFFIXES[chosen]:
+        raise UserError(f"OUTPUT is {output}: expected a name in {', '.join(SUFFIXES[chosen])} for --format {chosen}")
+    for path in (output, *([output.with_suffix(".yaml")] if chosen == "public" else [])):
+        if path.exists() and not overwrite:
+            raise UserError(f"{path} exists: name another OUTPUT, or pass --overwrite")
+    model = load(
+        input,
+        config=config,
+        window=KEEP if window == "keep" else window,
+        sinks=KEEP if sinks == "keep" else sinks,
+    )
+    if chosen == "ours":
+        save(model, output)
+    elif chosen == "onnx":
+        print("capturing the graph: a minute for a small model, some minutes for a large one", flush=True)
+        save_onnx(model, output)
+    else:
+        companion = save_public(model, output)
+        print(f"{companion}: the YAML that goes with it")
+        for line in unsaid(model.config):
+            print(f"note: {line}")
+    print(f"{output}: {describe(model)}")
+
+
+def format_of(output: Path) -> Format:
+    """The format a file's suffix stands for."""
+    for name, suffixes in SUFFIXES.items():
+        if output.suffix in suffixes:
+            return name
+    raise UserError(f"OUTPUT is {output}: expected .safetensors, .ckpt or .onnx, or --format")
+
+
+def describe(model: Roformer) -> str:
+    """A model in one line."""
+    config = model.config
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    attention = "full attention" if config.window is None else f"window {config.window}"
+    return (
+        f"{config.family}, {parameters / 1e6:.1f} M parameters, {attention}, {config.sinks} sinks, "
+        f"{', '.join(config.stems)}, hop {config.hop_length} at {config.sample_rate} Hz"
+    )

@@ -1,0 +1,148 @@
+"""Files from strangers: tensors only, and one clear line for everything else."""
+
+import json
+import pickle
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tests.conftest import TINY
+
+from wsa_lightning.checkpoints import load, save, to_public
+from wsa_lightning.errors import UserError
+from wsa_lightning.models import Roformer
+
+MODEL = Roformer(TINY)
+
+
+class Payload:
+    """Unpickled, it would create the file ``owned``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.owned = folder / "owned"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (self.owned,))
+
+
+def cut(path: Path, share: float) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: round(len(content) * share)])
+
+
+def write_header(path: Path, header: dict[str, object], data: bytes = b"\0" * 64, length: int | None = None) -> None:
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + data)
+
+
+def misstate_sizes(path: Path) -> None:
+    """A checkpoint whose pickle claims a hundred million numbers where the record holds ten."""
+    import zipfile
+
+    torch.save({"w": torch.arange(10).float()}, path)
+    with zipfile.ZipFile(path) as archive:
+        records = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in records.items():
+            if name.endswith("data.pkl"):
+                assert b"K\n" in data
+                data = data.replace(b"K\n", b"J" + struct.pack("<i", 100_000_000))
+            archive.writestr(name, data)
+
+
+F32 = {"dtype": "F32", "shape": [4, 4], "data_offsets": [0, 64]}
+SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty": (lambda path: path.write_bytes(b""), "is empty"),
+    "noise": (lambda path: path.write_bytes(b"\xff" * 64), "is no model file"),
+    "a few bytes": (lambda path: path.write_bytes(b"noise"), "is no model file"),
+    "web page": (lambda path: path.write_bytes(b"\n<!DOCTYPE html><html>"), "web page"),
+    "LFS pointer": (lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
+    "cut checkpoint": (lambda path: (torch.save(to_public(MODEL), path), cut(path, 0.7)), "no whole checkpoint"),
+    "cut safetensors": (lambda path: (save(MODEL, path), cut(path, 0.7)), "no whole safetensors"),
+    "header beyond the file": (lambda path: write_header(path, {"w": F32}, length=2**40), "no whole safetensors"),
+    "tensor beyond the file": (
+        lambda path: write_header(path, {"w": {**F32, "shape": [2**20, 2**20], "data_offsets": [0, 2**42]}}),
+        "no whole safetensors",
+    ),
+    "shape unlike its bytes": (lambda path: write_header(path, {"w": {**F32, "shape": [99, 4]}}), "no whole"),
+    "sizes beyond the record": (misstate_sizes, "no whole checkpoint"),
+    "a number": (lambda path: torch.save(3, path), "int"),
+    "no tensors": (lambda path: torch.save({"state_dict": {}}, path), "nothing"),
+    "another network": (lambda path: torch.save(torch.nn.Linear(2, 2).state_dict(), path), "another architecture"),
+    "whole numbers": (
+        lambda path: torch.save({k: v.to(torch.int8) for k, v in to_public(MODEL).items()}, path),
+        "floating point",
+    ),
+    "broadcast shapes": (
+        lambda path: torch.save({**to_public(MODEL), "final_norm.gamma": torch.zeros(1).expand(2**40)}, path),
+        "claims the shape",
+    ),
+    "numbered to a billion": (
+        lambda path: torch.save({**to_public(MODEL), "layers.999999999.0.norm.gamma": torch.zeros(1)}, path),
+        "more layers",
+    ),
+    "our metadata spoiled": (
+        lambda path: save_file({"w": torch.zeros(1)}, path, metadata={"wsa_lightning": "{"}),
+        "metadata",
+    ),
+    "our metadata without a config": (
+        lambda path: save_file({"w": torch.zeros(1)}, path, metadata={"wsa_lightning": "{}"}),
+        "metadata",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SPOILED)
+def test_a_spoiled_file_is_refused_in_one_line_that_names_it(case: str, tmp_path: Path) -> None:
+    spoil, words = SPOILED[case]
+    path = tmp_path / "model.ckpt"
+    spoil(path)
+    with pytest.raises(UserError, match=r"model\.ckpt: .*" + words) as error:
+        load(path)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("wrap", [lambda payload: payload, lambda payload: {"state_dict": payload}], ids=["bare", "in"])
+@pytest.mark.parametrize("protocol", ["zip", "legacy", "plain pickle"])
+def test_a_pickle_with_code_is_refused_and_nothing_of_it_runs(
+    protocol: str, wrap: Callable[[object], object], tmp_path: Path
+) -> None:
+    path, content = tmp_path / "model.ckpt", wrap(Payload(tmp_path))
+    if protocol == "plain pickle":
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=protocol == "zip")
+    with pytest.raises(UserError, match=r"model\.ckpt: is refused"):
+        load(path)
+    assert not (tmp_path / "owned").exists()
+
+
+YAMLS = {
+    "python object": "model: !!python/object/apply:pathlib.Path.touch [OWNED]",
+    "python name": "model: !!python/name:os.system",
+    "python module": "model: {dim: !!python/module:os}",
+    "python object in a tuple": "model: {a: !!python/tuple [!!python/object/apply:os.system ['touch OWNED']]}",
+    "tuple of no sequence": "model: {a: !!python/tuple 3}",
+    "not YAML": "model: [",
+    "not a mapping": "- model",
+    "nested too deep": "model: " + "[" * 20000,
+    "no UTF-8": "model: \udcff",
+    "text for a number": "model: {stft_hop_length: short}",
+    "text for a list": "model: {freqs_per_bands: all}",
+    "text for a truth": "model: {zero_dc: 'yes, please'}",
+}
+
+
+@pytest.mark.parametrize("case", YAMLS)
+def test_a_yaml_that_is_more_than_data_or_makes_no_sense_is_refused_by_name(case: str, tmp_path: Path) -> None:
+    torch.save(to_public(MODEL), tmp_path / "model.ckpt")
+    content = YAMLS[case].replace("OWNED", str(tmp_path / "owned"))
+    (tmp_path / "config.yaml").write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(UserError, match=r"config\.yaml") as error:
+        load(tmp_path / "model.ckpt", config=tmp_path / "config.yaml")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "owned").exists()

@@ -1,0 +1,168 @@
+"""Audio files, piece by piece: libsndfile where it reads the format, the ffmpeg program for m4a and mp4."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from wsa_lightning.data.tracks import lost_bytes
+from wsa_lightning.errors import UserError
+
+Pieces = Iterator[NDArray[np.float32]]
+
+BY_SOUNDFILE = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".caf", ".w64", ".rf64")
+BY_FFMPEG = (".m4a", ".mp4", ".m4b", ".aac", ".mov")
+SUFFIXES = BY_SOUNDFILE + BY_FFMPEG
+PIECE = 1 << 17
+OGG_PAGE = 65307  # bytes of the largest
+
+
+@dataclass(frozen=True)
+class Audio:
+    """An open file.
+
+    Attributes:
+        sample_rate: in Hz.
+        channels: how many.
+        samples: per channel, as the header says; of MPEG-4 about, for only decoding tells.
+        pieces: the audio, (any, channels) each.
+    """
+
+    sample_rate: int
+    channels: int
+    samples: int
+    pieces: Pieces
+
+
+@contextmanager
+def open_audio(path: Path) -> Iterator[Audio]:
+    """Open a file by its content, whatever it is called.
+
+    Raises:
+        UserError: it is not readable audio, is truncated or empty, or needs an ffmpeg that is not installed; while
+            reading, if it ends before its header says.
+    """
+    if not path.is_file():
+        raise UserError("a folder, expected an audio file" if path.is_dir() else "no such file")
+    if path.stat().st_size == 0:
+        raise UserError("an empty file, expected audio: copy or export it again")
+    if _is_mpeg4(path):
+        yield _ffmpeg(path)
+        return
+    try:
+        file = soundfile.SoundFile(path)
+    except soundfile.LibsndfileError as error:
+        raise UserError(f"not readable as audio ({error.error_string.rstrip('.')}): copy or export it again") from None
+    with file:
+        if lost := lost_bytes(path):
+            raise UserError(f"truncated, {lost} of the bytes its header promises are missing: copy it again")
+        if not _ogg_is_whole(path):
+            raise UserError("truncated, its last Ogg page is not marked as the last: copy it again, or convert it")
+        if file.frames == 0:
+            raise UserError("holds 0 samples, expected at least one: export it again")
+        yield Audio(file.samplerate, file.channels, file.frames, _read(file))
+
+
+def _read(file: soundfile.SoundFile) -> Pieces:
+    samples = 0
+    try:
+        while len(piece := file.read(PIECE, dtype="float32", always_2d=True)):
+            samples += len(piece)
+            yield piece
+    except soundfile.LibsndfileError as error:
+        raise UserError(
+            f"damaged after {samples / file.samplerate:.1f} s ({error.error_string.rstrip('.')}): copy it again"
+        ) from None
+    if samples < file.frames:
+        raise UserError(
+            f"truncated: {samples / file.samplerate:.1f} s of the {file.frames / file.samplerate:.1f} s "
+            "its header promises: copy it again"
+        )
+
+
+def _ogg_is_whole(path: Path) -> bool:
+    """Whether the last page of an Ogg file says that it is the last (RFC 3533); other files are whole."""
+    with path.open("rb") as file:
+        if file.read(4) != b"OggS":
+            return True
+        file.seek(max(0, path.stat().st_size - OGG_PAGE))
+        end = file.read()
+    flags = end.rfind(b"OggS") + 5
+    return flags < len(end) and bool(end[flags] & 4)
+
+
+def _is_mpeg4(path: Path) -> bool:
+    """Whether a file is in the MPEG-4 family, or raw AAC, neither of which libsndfile reads."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    return start[4:8] == b"ftyp" or (path.suffix.lower() == ".aac" and start[:1] == b"\xff")
+
+
+def _ffmpeg(path: Path) -> Audio:
+    missing = [program for program in ("ffmpeg", "ffprobe") if shutil.which(program) is None]
+    if missing:
+        raise UserError(
+            f"MPEG-4 audio, which needs {' and '.join(missing)} on the PATH: install ffmpeg, or convert it to flac"
+        )
+    entries = "stream=sample_rate,channels:format=duration"
+    probe = ["ffprobe", "-v", "error", "-select_streams", "a:0", "-show_entries", entries]
+    found = subprocess.run([*probe, "-of", "json", f"file:{path}"], capture_output=True, text=True, check=False)
+    about = json.loads(found.stdout or "{}")
+    if found.returncode or not about.get("streams"):
+        raise UserError(f"ffprobe finds no audio in it ({_last_line(found.stderr)}): copy or export it again")
+    rate, channels = (int(about["streams"][0][key]) for key in ("sample_rate", "channels"))
+    seconds = float(about["format"].get("duration", 0))
+    return Audio(rate, channels, round(seconds * rate), _decoded(path, channels))
+
+
+def _decoded(path: Path, channels: int) -> Pieces:
+    """What ffmpeg decodes; it is stopped if nobody reads on."""
+    command = [
+        "ffmpeg",
+        "-v",
+        "error",
+        "-xerror",
+        "-nostdin",
+        "-i",
+        f"file:{path}",
+        "-map",
+        "0:a:0",
+        "-f",
+        "f32le",
+        "-",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        samples = 0
+        try:
+            while piece := _read_exactly(process.stdout, PIECE * channels * 4):
+                samples += len(piece) // (4 * channels)
+                yield np.frombuffer(piece, np.float32).reshape(-1, channels)
+            complaint = process.stderr.read().decode(errors="replace")
+        finally:
+            process.kill()
+    if complaint.strip() or samples == 0:
+        raise UserError(f"ffmpeg cannot decode it ({_last_line(complaint)}): copy or export it again")
+
+
+def _read_exactly(pipe: IO[bytes], size: int) -> bytes:
+    """``size`` bytes, or what is left of the stream."""
+    parts = []
+    while size and (part := pipe.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1][-160:] if lines else "it says nothing more"

@@ -1,0 +1,163 @@
+"""One song from file to files: read, resampled, separated and written piece by piece."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsa_lightning.errors import UserError
+from wsa_lightning.models import Roformer, RoformerConfig
+from wsa_lightning.separation.audio import Audio, open_audio
+from wsa_lightning.separation.convert import from_groups, resampled, to_groups
+from wsa_lightning.separation.outputs import Level, StemFiles, StemFormat
+from wsa_lightning.separation.stream import separate_stream
+
+INSTRUMENTAL = "instrumental"
+ROUNDING = 0.01  # seconds that resampling there and back may be longer or shorter
+
+
+@dataclass
+class Separation:
+    """What became of a song: its length, the stems' levels, and what a listener should know."""
+
+    seconds: float
+    levels: dict[str, Level]
+    notes: list[str] = field(default_factory=list)
+
+
+def available_stems(config: RoformerConfig) -> tuple[str, ...]:
+    """What a model can write: its own stems, and the mixture without the vocals.
+
+    Raises:
+        UserError: a stem's name is no file name.
+    """
+    for stem in config.stems:
+        if stem != Path(stem).name or stem.startswith("."):
+            raise UserError(f"the model names a stem {stem!r}: expected a name that a file can have")
+    extra = () if INSTRUMENTAL in config.stems or "vocals" not in config.stems else (INSTRUMENTAL,)
+    return (*config.stems, *extra)
+
+
+def separate_file(
+    model: Roformer,
+    path: Path,
+    folder: Path,
+    *,
+    stems: tuple[str, ...] | None = None,
+    form: StemFormat = StemFormat(),  # noqa: B008 - frozen
+    comment: str = "",
+    advance: Callable[[float], object] = lambda seconds: None,
+    **options: Any,
+) -> Separation:
+    """Separate a file into ``FOLDER/STEM.wav``, at its own sample rate, channels and length.
+
+    Memory does not depend on the length. The instrumental is the file's own audio minus the vocals, so that both
+    together give it back.
+
+    Args:
+        model: on any device.
+        path: any audio file that ``separation.audio`` opens.
+        folder: where to write; all stems appear there at once, or none.
+        stems: which of ``available_stems``; None is all of them.
+        form: how they are stored.
+        comment: what is written into the files' comment field.
+        advance: called with the seconds written so far.
+        options: of ``separate_stream``.
+
+    Raises:
+        UserError: the file cannot be read, the folder cannot be written, an unknown stem, an option out of range.
+    """
+    available = available_stems(model.config)
+    stems = available if stems is None else stems
+    if unknown := [stem for stem in stems if stem not in available]:
+        raise UserError(f"stems {', '.join(unknown)}: expected some of {', '.join(available)}")
+    with open_audio(path) as audio:
+        rate, channels = audio.sample_rate, audio.channels
+        with StemFiles(folder, stems, form, rate, channels, audio.samples, comment) as files:
+            samples = 0
+            for mixture, separated in _in_step(model, audio, options):
+                files.write(choose(model.config, stems, mixture, separated))
+                samples += len(mixture)
+                advance(samples / rate)
+    return Separation(samples / rate, files.levels, _notes(audio, model.config, files.levels))
+
+
+def _in_step(
+    model: Roformer, audio: Audio, options: dict[str, Any]
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Pieces of the mixture (n, channels) and of its stems (n, stems, channels), as long together as the file."""
+    config, waiting = model.config, _Queue(audio.channels)
+    source = resampled(waiting.passing(audio.pieces), audio.channels, audio.sample_rate, config.sample_rate)
+    groups = (to_groups(piece, config.channels) for piece in source if len(piece))
+    estimates = (from_groups(piece, audio.channels) for piece in separate_stream(model, groups, **options))
+    width = len(config.stems) * audio.channels
+    flat = (piece.reshape(-1, width) for piece in estimates)
+    for piece in resampled(flat, width, config.sample_rate, audio.sample_rate):
+        separated = piece.reshape(-1, len(config.stems), audio.channels)
+        mixture = waiting.take(len(separated))
+        if len(separated) > len(mixture) + ROUNDING * audio.sample_rate:
+            raise RuntimeError(f"{len(separated) - len(mixture)} samples came out that never went in")
+        yield mixture, separated[: len(mixture)]
+    rest = waiting.take(len(waiting))
+    if len(rest) > ROUNDING * audio.sample_rate:
+        raise RuntimeError(f"{len(rest)} samples went in and never came out")
+    if len(rest):
+        yield rest, np.zeros((len(rest), len(config.stems), audio.channels), np.float32)
+
+
+class _Queue:
+    """What was read and not yet written."""
+
+    def __init__(self, channels: int) -> None:
+        self._pieces: deque[NDArray[np.float32]] = deque()
+        self._channels = channels
+
+    def __len__(self) -> int:
+        return sum(map(len, self._pieces))
+
+    def passing(self, pieces: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        """The pieces themselves, each remembered on its way."""
+        for piece in pieces:
+            self._pieces.append(piece)
+            yield piece
+
+    def take(self, samples: int) -> NDArray[np.float32]:
+        """The oldest samples, up to so many: (n, channels)."""
+        taken: list[NDArray[np.float32]] = [np.zeros((0, self._channels), np.float32)]
+        while samples and self._pieces:
+            piece = self._pieces.popleft()
+            if len(piece) > samples:
+                self._pieces.appendleft(piece[samples:])
+                piece = piece[:samples]
+            samples -= len(piece)
+            taken.append(piece)
+        return np.concatenate(taken)
+
+
+def choose(
+    config: RoformerConfig, stems: tuple[str, ...], mixture: NDArray[np.float32], separated: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The wanted stems (n, stems, channels) of a mixture (n, channels) and what the model made of it."""
+    own = dict(zip(config.stems, separated.swapaxes(0, 1), strict=True))  # name: (n, channels)
+    return np.stack([own[stem] if stem in own else mixture - own["vocals"] for stem in stems], axis=1)
+
+
+def _notes(audio: Audio, config: RoformerConfig, levels: dict[str, Level]) -> list[str]:
+    notes = []
+    if audio.sample_rate != config.sample_rate:
+        notes.append(f"{audio.sample_rate} Hz, resampled to the model's {config.sample_rate} Hz and back")
+    if audio.channels == 1 and config.channels == 2:
+        notes.append("mono, heard by the model on both channels")
+    elif audio.channels != config.channels:
+        notes.append(f"{audio.channels} channels, separated {config.channels} at a time in their order")
+    for stem, level in levels.items():
+        if level.clipped:
+            notes.append(
+                f"{stem} clipped at {level.clipped} samples, its peak is {20 * np.log10(level.peak):+.1f} dBFS: "
+                "--subtype FLOAT keeps it whole"
+            )
+    return notes

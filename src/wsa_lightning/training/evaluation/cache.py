@@ -1,0 +1,71 @@
+"""The teacher's scores, kept between runs: a sweep of 24 students scores its teacher once."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import wsa_lightning
+from wsa_lightning.data.tracks import Track
+
+FOLDER = "teacher-scores"
+_ROOMS = ("attention", "models", "checkpoints", "separation", "metrics", "data/tracks")
+"""The code that a score depends on."""
+
+Scores = dict[str, list[float]]
+
+
+class TeacherScores:
+    """A folder of scores, one small JSON file a song, named by the hash of everything the scores depend on.
+
+    Args:
+        folder: the cache folder.
+        recipe: what the scores of all songs depend on besides the code: the teacher's file and config, the
+            separation's options, precision, device, metrics.
+    """
+
+    def __init__(self, folder: Path, recipe: Mapping[str, Any]) -> None:
+        self.folder = folder / FOLDER
+        self.recipe = json.dumps({**recipe, "code": code_hash()}, sort_keys=True, default=str)
+
+    def get(self, track: Track, names: Sequence[str]) -> Scores | None:
+        """The scores of a song, if they are here and whole."""
+        try:
+            found = json.loads(self._path(track).read_text(encoding="utf-8"))
+            return {name: [float(value) for value in found[name]] for name in names}
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def put(self, track: Track, scores: Mapping[str, Sequence[float]]) -> None:
+        """Keep the scores of a song; a cache that cannot be written is no cache, and no error."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=self.folder)
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(scores, file)
+            Path(name).replace(self._path(track))
+        except OSError:
+            pass
+
+    def _path(self, track: Track) -> Path:
+        """A song is its files: their place, size and time of change."""
+        files = [
+            (str(path), path.stat().st_size, path.stat().st_mtime_ns)
+            for path in sorted(track.folder.resolve().glob("*.wav"))
+        ]
+        return self.folder / f"{hashlib.sha256(json.dumps([self.recipe, files]).encode()).hexdigest()}.json"
+
+
+@lru_cache(maxsize=1)
+def code_hash() -> str:
+    """SHA-256 of the source files that a score depends on."""
+    package = Path(str(wsa_lightning.__file__)).parent
+    digest = hashlib.sha256()
+    for room in _ROOMS:
+        for path in sorted([*package.glob(f"{room}.py"), *package.glob(f"{room}/**/*.py")]):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()

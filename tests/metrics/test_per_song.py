@@ -1,0 +1,91 @@
+"""Songs are scored from chunks in any order, or whole, on any rank."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wsa_lightning.metrics import DEFINITIONS, ScoresPerSong, UsdrPerSong, score_song, usdr
+
+
+@settings(deadline=None, max_examples=25)
+@given(chunks=st.integers(1, 6), order=st.randoms(use_true_random=False))
+def test_a_song_scores_the_same_from_chunks_in_any_order(chunks: int, order: "object") -> None:
+    torch.manual_seed(chunks)
+    target, estimate = torch.randn(1, 2, 600 * chunks), torch.randn(1, 2, 600 * chunks)
+    metric = UsdrPerSong(songs=1, stems=1)
+    pieces = list(zip(estimate.chunk(chunks, -1), target.chunk(chunks, -1), strict=True))
+    order.shuffle(pieces)  # type: ignore[attr-defined]
+    for one, other in pieces:
+        metric.update(one[None], other[None], torch.tensor([0]))
+    assert float(metric.compute().median) == pytest.approx(usdr(estimate[0], target[0]), abs=1e-4)
+
+
+def test_silent_songs_are_counted_apart_and_repeats_not_at_all() -> None:
+    metric = UsdrPerSong(songs=3, stems=1)
+    target = torch.randn(4, 1, 2, 100)
+    target[1] = 0
+    metric.update(0.9 * target + 0.01, target, torch.tensor([0, 1, 2, -1]))
+    scores = metric.compute()
+    assert int(scores.silent) == 1
+    assert torch.isnan(scores.per_song[1, 0])
+    expected = [usdr(0.9 * target[i, 0] + 0.01, target[i, 0]) for i in (0, 2)]
+    assert float(scores.mean) == pytest.approx(sum(expected) / 2, abs=1e-4)
+
+
+def test_stems_are_scored_apart_and_then_averaged() -> None:
+    metric = UsdrPerSong(songs=1, stems=2)
+    target = torch.ones(1, 2, 2, 50)
+    estimate = target.clone()
+    estimate[0, 0] *= 0.9
+    estimate[0, 1] *= 0.5
+    metric.update(estimate, target, torch.tensor([0]))
+    expected = (20 * math.log10(10) + 20 * math.log10(2)) / 2
+    assert float(metric.compute().median) == pytest.approx(expected, abs=1e-3)
+
+
+def whole_songs(songs: int) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Estimates and targets (2, C, N) and mixture (C, N) of songs of unequal length."""
+    torch.manual_seed(1)
+    made = []
+    for song in range(songs):
+        targets = 0.1 * torch.randn(2, 2, 44100 + 5000 * song)
+        made.append((targets + 0.02 * torch.randn_like(targets), targets, targets.sum(0)))
+    return made
+
+
+def test_whole_songs_are_aggregated_by_median_and_mean_over_songs() -> None:
+    metric = ScoresPerSong(songs=4, stems=2)
+    songs = whole_songs(3)
+    for number, (estimates, targets, mixture) in enumerate(songs):
+        metric.update(estimates, targets, mixture, number)
+    metric.update(*songs[0], song=-1)
+    scores = metric.compute()
+    assert [*scores] == [*DEFINITIONS, "nan_frames"]
+    expected = torch.tensor([score_song(*song)["si_sdr"] for song in songs])
+    torch.testing.assert_close(scores["si_sdr"].per_song[:3].float(), expected)
+    assert scores["si_sdr"].per_song[3].isnan().all(), "the fourth song was never seen"
+    assert float(scores["si_sdr"].median) == pytest.approx(float(expected.median(0).values.mean()), rel=1e-5)
+    assert float(scores["si_sdr"].mean) == pytest.approx(float(expected.mean()), rel=1e-5)
+
+
+def test_undefined_scores_are_counted_and_left_out() -> None:
+    metric = ScoresPerSong(songs=2, stems=1, metrics=["usdr"])
+    target = torch.randn(1, 2, 3000)
+    metric.update(0.9 * target, target, target[0], 0)
+    metric.update(0.9 * target, torch.zeros_like(target), target[0], 1)
+    scores = metric.compute()["usdr"]
+    assert int(scores.silent) == 1
+    assert float(scores.median) == pytest.approx(20, abs=1e-3)
+
+
+def test_songs_split_over_two_ranks_score_as_on_one() -> None:
+    alone, *ranks = (ScoresPerSong(songs=3, stems=2, metrics=["usdr", "csdr", "leakage"]) for _ in range(3))
+    for number, song in enumerate(whole_songs(3)):
+        alone.update(*song, song=number)
+        ranks[number % 2].update(*song, song=number)
+    ranks[0].merge_state(ranks[1])
+    for name, expected in alone.compute().items():
+        torch.testing.assert_close(ranks[0].compute()[name], expected, equal_nan=True)

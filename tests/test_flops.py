@@ -1,5 +1,6 @@
 """The FLOPs fvcore counts are the FLOPs arithmetic says, PyTorch's own counter sees, and the paper reports."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from wsa_lightning import flops
 from wsa_lightning.attention import attention_flops, backends
 from wsa_lightning.attention.blocked import executed_pairs
 from wsa_lightning.errors import UserError
@@ -55,6 +57,11 @@ def test_the_papers_student_saves_what_the_paper_says(teacher: FlopReport, stude
     assert round(teacher.exact_pairs / student.exact_pairs, 1) == 29.6
     assert round(teacher.time_attention / student.time_attention, 1) == 29.6
     assert round(teacher.total / student.total, 2) == 1.16
+    assert teacher.time_attention_paper == teacher.time_attention == teacher.time_attention_executed
+    assert teacher.time_attention_paper / student.time_attention_paper == 44.5
+    per_pair = 6 * 60 * attention_flops(1, 8, 64)  # layers, bands
+    assert student.time_attention_paper == 14_418 * per_pair
+    assert student.time_attention_executed == executed_pairs(801, 10, 8) * per_pair
 
 
 def test_a_whole_song_is_counted_as_exactly_as_a_chunk_and_saves_several_times_as_much() -> None:
@@ -144,15 +151,62 @@ def test_a_compiled_or_half_precision_model_counts_the_same() -> None:
     assert count(Roformer(SMALL).bfloat16()) == expected
 
 
-def test_an_operator_it_cannot_count_is_an_error_that_names_it() -> None:
-    class Product(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x @ x.transpose(-1, -2) @ x
+class Extra(nn.Module):
+    """Any function of the tokens (B, T, K, D), in the place of the last norm."""
 
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)
+
+
+def with_extra(function: Callable[[torch.Tensor], torch.Tensor]) -> Roformer:
     model = weightless(SMALL_BAND_SPLIT)
-    model.norm = Product()  # type: ignore[assignment]
-    with pytest.raises(RuntimeError, match="aten::matmul"):
-        count(model)
+    model.norm = Extra(function)  # type: ignore[assignment]
+    return model
+
+
+HEAVY = {
+    "aten::matmul": lambda x: x @ x.transpose(-1, -2) @ x,
+    "aten::bmm": lambda x: torch.bmm(x[0], x[0].transpose(-1, -2).bmm(x[0])).expand_as(x),
+    "aten::fft_rfft": lambda x: x + torch.fft.rfft(x).abs().sum(),
+    "einsum 'btkd,btkd,btkd->btkd'": lambda x: torch.einsum("btkd,btkd,btkd->btkd", x, x, x),
+    "a mask": lambda x: nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True),
+}
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_an_operator_it_cannot_count_is_an_error_that_names_it(name: str) -> None:
+    with pytest.raises(RuntimeError, match=f"cannot count .*{name}"):
+        count(with_extra(HEAVY[name]))
+
+
+COUNTABLE = {
+    "attention of PyTorch's own": lambda x: nn.functional.scaled_dot_product_attention(x, x[..., :3, :], x[..., :3, :]),
+    "einsum over one index": lambda x: torch.einsum("btkd,btjd->btkj", x, x)[..., :1] * x,
+    "einsum in another order": lambda x: torch.einsum("btkd,ed->btke", x, x.new_empty(16, 16)),
+    "einsum that sums first": lambda x: torch.einsum("btkd,btjd->btk", x, x)[..., None] * x,
+    "einsum that only multiplies": lambda x: torch.einsum("btkd,btkd->btkd", x, x),
+    "a linear layer": lambda x: nn.functional.linear(x, x.new_empty(16, 16)),
+}
+
+
+@pytest.mark.parametrize("name", COUNTABLE)
+def test_what_has_a_handle_counts_as_pytorchs_own_counter_counts_it(name: str) -> None:
+    function, tokens = COUNTABLE[name], torch.empty(1, 101, SMALL_BAND_SPLIT.bands, 16, device="meta")
+    with FlopCounterMode(display=False) as witness:
+        function(tokens)
+    plain, extra = (_all_macs(with_extra(f), 1.0) for f in (lambda x: x, function))
+    assert witness.get_total_flops() == 2 * (extra - plain)
+    assert (extra == plain) == (name == "einsum that only multiplies")
+
+
+def _all_macs(model: Roformer, seconds: float) -> int:
+    """Everything counted but the STFTs."""
+    macs = flops._macs(flops._weightless_copy(model), seconds)[""]
+    return int(sum(n for operator, n in macs.items() if operator not in ("stft", "istft")))
 
 
 def test_the_stft_stands_beside_the_total() -> None:

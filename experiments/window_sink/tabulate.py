@@ -1,0 +1,104 @@
+"""Write results.csv, results.png and the table of README.md from the finished points of the two sweeps.
+
+python experiments/window_sink/tabulate.py [RUNS_BEFORE RUNS_AFTER]
+"""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+from wsa_lightning.configs import base_config
+from wsa_lightning.studies.sweep import label, read_sweep
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+HERE = Path(__file__).parent
+BEGIN, END = "<!-- table: tabulate.py -->", "<!-- end -->"
+SCORES = {
+    "before": {"test uSDR": ("test", "test/usdr"), "test uSDR, mean": ("test", "test/usdr_mean")},
+    "after": {
+        "test uSDR": ("test", "test/usdr"),
+        "test uSDR, mean": ("test", "test/usdr_mean"),
+        "val uSDR": ("fit", "val/usdr"),
+        "teacher val uSDR": ("fit", "val/teacher_usdr"),
+    },
+}
+
+
+def collect(name: str, file: Path, folder: Path | None) -> dict[tuple[str, int, int], dict[str, float]]:
+    """(window, sinks, seed) -> scores of the finished points of one sweep, in dB; columns start with ``name``."""
+    rows = {}
+    for point in read_sweep(file, base_config(), folder).points:
+        if point.is_finished:
+            axes = point.axes
+            key = (label(axes["model.window"]), int(axes["model.sinks"]), int(axes["seed"]))
+            scores = {column: point.progress(stage).get(tag) for column, (stage, tag) in SCORES[name].items()}
+            rows[key] = {f"{column} {name}": value for column, value in scores.items() if value is not None}
+            summary = point.folder / "summary.json"
+            if summary.is_file():
+                figures = json.loads(summary.read_text(encoding="utf-8"))
+                rows[key]["time attention, GFLOP in 8 s"] = figures["flops/attention"] / 1e9
+    return rows
+
+
+def order(key: tuple[str, int, int]) -> tuple[float, int, int]:
+    """Windows by size, full attention last."""
+    return (float("inf") if key[0] == "null" else int(key[0]), key[1], key[2])
+
+
+def markdown(rows: dict[tuple[str, int, int], dict[str, float]], columns: list[str]) -> str:
+    """The README's table."""
+    lines = [f"| window | sinks | {' | '.join(columns)} |", "|---|---|" + "---|" * len(columns)]
+    for key in sorted(rows, key=order):
+        cells = [f"{rows[key][column]:.3f}" if column in rows[key] else "" for column in columns]
+        lines.append(f"| {key[0]} | {key[1]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def draw(rows: dict[tuple[str, int, int], dict[str, float]], path: Path) -> None:
+    """Test uSDR over the window, a line for every number of sinks; dashed before training."""
+    figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    windows = list(dict.fromkeys(key[0] for key in sorted(rows, key=order)))
+    for index, sinks in enumerate(sorted({key[1] for key in rows})):
+        for name, style in (("before", "--"), ("after", "-")):
+            points: list[Any] = [
+                (windows.index(key[0]), row[f"test uSDR {name}"])
+                for key, row in sorted(rows.items(), key=lambda item: order(item[0]))
+                if key[1] == sinks and f"test uSDR {name}" in row
+            ]
+            if points:
+                axis.plot(*zip(*points, strict=True), style, marker="o", color=f"C{index}", label=f"S {sinks}, {name}")
+    axis.set_xticks(range(len(windows)), ["full" if window == "null" else window for window in windows])
+    axis.set(xlabel="window, frames of 10 ms", ylabel="uSDR, median over 8 test songs, dB")
+    axis.legend(fontsize="small", ncols=2)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    """Read, write, say what was found."""
+    folders = [Path(word) for word in sys.argv[1:]] or [None, None]
+    before = collect("before", HERE / "before.yaml", folders[0])
+    after = collect("after", HERE / "sweep.yaml", folders[1])
+    rows = {key: before.get(key, {}) | after.get(key, {}) for key in {**before, **after}}
+    if not rows:
+        sys.exit("no finished point: run the sweeps first (README.md)")
+    columns = list(dict.fromkeys(column for key in sorted(rows, key=order) for column in rows[key]))
+    with (HERE / "results.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["window", "sinks", "seed", *columns])
+        writer.writerows([*key, *(rows[key].get(column, "") for column in columns)] for key in sorted(rows, key=order))
+    draw(rows, HERE / "results.png")
+    readme = HERE / "README.md"
+    head, rest = readme.read_text(encoding="utf-8").split(BEGIN)
+    tail = rest.split(END)[1]
+    readme.write_text(f"{head}{BEGIN}\n{markdown(rows, columns)}\n{END}{tail}", encoding="utf-8")
+    print(f"{len(before)} points before and {len(after)} after fine-tuning")
+
+
+if __name__ == "__main__":
+    main()

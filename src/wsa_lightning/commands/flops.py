@@ -1,0 +1,86 @@
+"""``flops``: what a teacher and its windowed student cost, at any duration, without running either."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from wsa_lightning import checkpoints, figures
+from wsa_lightning.attention import check_pattern
+from wsa_lightning.errors import UserError
+from wsa_lightning.models import RoformerConfig
+from wsa_lightning.models.config import PUBLISHED
+from wsa_lightning.studies.cost import DEFINITIONS, compare_costs, cost_figure, cost_table, full_attention
+from wsa_lightning.studies.output import results_folder, to_csv
+
+PAPERS_WINDOW, PAPERS_SINKS = 10, 8
+
+
+def flops(
+    *,
+    size: Literal["kim", "viperx"] = "kim",
+    checkpoint: str | None = None,
+    config: Path | None = None,
+    window: int | None = None,
+    sinks: int | None = None,
+    seconds: list[float] = [8.0, 60.0, 240.0],  # noqa: B006  (never changed; a list is what the option parser shows)
+    overlap: int | None = None,
+    out: Path | None = None,
+) -> None:
+    """Count the FLOPs of a teacher (full attention) and its windowed student, whatever their size.
+
+    Args:
+        size: a published architecture: kim (Mel-Band, 228 M parameters) or viperx (Band-Split, 160 M).
+        checkpoint: a model file, or small or small-teacher; instead of size.
+        config: the YAML beside a public checkpoint.
+        window: the student's window in frames; the checkpoint's own, else the paper's 10.
+        sinks: the student's sinks; the checkpoint's own, else the paper's 8.
+        seconds: durations of the audio.
+        overlap: chunks a sample lies in when a song is separated; the separation's own if not given.
+        out: folder for flops.csv, flops.json, flops.png and flops.svg; only the table if not given.
+    """
+    if config is not None and checkpoint is None:
+        raise UserError(f"--config {config} describes a checkpoint: pass --checkpoint FILE too")
+    student = _student(PUBLISHED[size] if checkpoint is None else _architecture(checkpoint, config), window, sinks)
+    teacher = full_attention(student)
+    durations = sorted(set(seconds))
+    console = Console()
+    with console.status("counting"):
+        costs = compare_costs(teacher, student, durations, overlap)
+    name = f"size {size}" if checkpoint is None else checkpoint
+    sizes = f"{student.family}, dim {student.dim}, depth {student.depth}, {student.bands} bands"
+    console.print(f"{name}: {sizes}. FLOPs are 2 x multiply-accumulates; score pairs are per head, band and block.\n")
+    for pair in costs:
+        console.print(cost_table(*pair))
+    if out is not None:
+        rows = [cost.row() for pair in costs for cost in pair]
+        figure = cost_figure(teacher, student, durations[-1], durations)
+        summary = {
+            "version": 1,
+            "command": sys.argv,
+            "definitions": DEFINITIONS,
+            "teacher": teacher.to_dict(),
+            "student": student.to_dict(),
+            "costs": rows,
+        }
+        with results_folder(out) as folder:
+            (folder / "flops.csv").write_text(to_csv(rows), encoding="utf-8")
+            (folder / "flops.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+            figures.save(figure, folder / "flops")
+        console.print(f"wrote {out}/flops.csv, flops.json, flops.png, flops.svg", soft_wrap=True, markup=False)
+
+
+def _architecture(checkpoint: str, config: Path | None) -> RoformerConfig:
+    return checkpoints.load(checkpoint, config=config).config
+
+
+def _student(config: RoformerConfig, window: int | None, sinks: int | None) -> RoformerConfig:
+    """The architecture with the window and sinks asked for, else its own, else the paper's."""
+    own = (PAPERS_WINDOW, PAPERS_SINKS) if config.window is None else (config.window, config.sinks)
+    window = own[0] if window is None else window
+    sinks = own[1] if sinks is None else sinks
+    check_pattern(window, sinks)
+    return replace(config, window=window, sinks=sinks)

@@ -1,0 +1,200 @@
+"""A sweep on a Slurm cluster: an array with one element a point, submitted by submitit.
+
+The batch script of an element is one Python process, ``run_element``. It runs the point's stages one after the other
+as ``srun python -m wsa_lightning ...``: srun starts ``devices`` tasks on every node, and Lightning takes its ranks from
+them. So resuming, retrying and the marker are the same code as on one machine.
+
+- ``signal_delay_s`` before the time limit Slurm sends SIGUSR1: the run saves, stops, and the element requeues itself.
+- SIGTERM (scancel, preemption) stops the run; a preempted job is requeued by Slurm (``requeue`` is set).
+- An element that vanished (SIGKILL, a lost node) is requeued once by the ``sweep`` command that watches.
+"""
+
+import getpass
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from wsa_lightning.errors import UserError
+from wsa_lightning.studies.files import read_json, write_json
+from wsa_lightning.studies.point import PROGRAM, Point
+from wsa_lightning.studies.pool import Pool, Slot
+from wsa_lightning.studies.sweep import Sweep, SweepFile
+from wsa_lightning.studies.table import LiveTable
+
+# Ours, not Slurm's: everything else under `slurm` goes to submitit, or to sbatch as it stands.
+OWN_OPTIONS = {"requeues": 20, "poll_seconds": 10.0, "srun": ["--kill-on-bad-exit=1"]}
+OVER = {
+    *("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "DEADLINE"),
+    *("BOOT_FAIL", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"),
+}
+DEFAULTS = {"timeout_min": 24 * 60, "signal_delay_s": 120}
+
+
+def program(file: SweepFile) -> tuple[str, ...]:
+    """What stands before a stage's name on the cluster."""
+    tasks = [f"--nodes={file.nodes}", f"--ntasks-per-node={file.devices}"]
+    if (cores := file.slurm.get("cpus_per_task")) is not None:
+        tasks.append(f"--cpus-per-task={cores}")  # since Slurm 22.05 srun does not take it from sbatch
+    return ("srun", *tasks, *_own(file, "srun"), *PROGRAM)
+
+
+def submit(sweep: Sweep, points: Sequence[Point]) -> None:
+    """Submit points as one array; points whose job still lives are left to it."""
+    executor = make_executor(sweep)
+    with executor.batch():
+        jobs = [executor.submit(run_element, sweep.file, point) for point in points]
+    for point, job in zip(points, jobs, strict=True):
+        write_json(point.folder.parent / ".jobs" / f"{point.name}.json", {"job": job.job_id})
+        if point.state.get("state") != "running":
+            point.set_state("submitted", note=f"job {job.job_id}")
+
+
+def make_executor(sweep: Sweep) -> Any:
+    """submitit's executor with what the sweep file says under ``slurm``."""
+    try:
+        import submitit
+    except ImportError as error:
+        raise UserError("--launcher slurm needs submitit: pip install 'wsa-lightning[slurm]'") from error
+    options: dict[str, Any] = {**DEFAULTS, **sweep.file.slurm}
+    options = {key: value for key, value in options.items() if key not in OWN_OPTIONS}
+    reserved = {"nodes", "tasks_per_node", "ntasks_per_node", "use_srun", "array"} & options.keys()
+    if reserved:
+        raise UserError(f"slurm.{min(reserved)}: this follows from devices and nodes; remove it")
+    extra = {"requeue": True, "signal": f"B:USR1@{options.pop('signal_delay_s')}"}
+    names: Any = submitit.SlurmExecutor._equivalence_dict()
+    known = submitit.SlurmExecutor._valid_parameters() | set(names)
+    extra |= {key: options.pop(key) for key in list(options) if key not in known}
+    extra |= options.pop("additional_parameters", {})
+    try:
+        # `exec`: Slurm signals the batch script itself, so that must be our process and no shell around it.
+        executor = submitit.SlurmExecutor(sweep.folder / ".slurm", python=f"exec {shlex.quote(sys.executable)}")
+    except RuntimeError as error:
+        raise UserError("--launcher slurm: there is no srun here; run this on a login node of the cluster") from error
+    executor.update_parameters(
+        **{"job_name": sweep.folder.name, **{names.get(key, key): value for key, value in options.items()}},
+        nodes=sweep.file.nodes,
+        ntasks_per_node=sweep.file.devices,
+        use_srun=False,
+        additional_parameters=extra,
+    )
+    return executor
+
+
+def run_element(file: SweepFile, point: Point) -> None:
+    """The batch script of one array element.
+
+    Raises:
+        RuntimeError: the point failed, so that Slurm's own books say so too.
+    """
+    if point.is_finished:
+        return
+    if changes := point.changes():
+        raise RuntimeError(f"{point.name} was submitted with another configuration: {'; '.join(changes)}")
+    pool = Pool(
+        [point],
+        [Slot({})],
+        retries=file.retries,
+        program=program(file),
+        stop_signals=(signal.SIGTERM,),
+        send=_signal_step,
+        grace=float({**DEFAULTS, **file.slurm}["signal_delay_s"]) * 0.75,
+    )
+    pool.run()
+    if signal.SIGUSR1 in pool.interrupts and not point.is_finished:
+        _requeue_self(point, int(_own(file, "requeues")))
+    elif pool.failed:
+        raise RuntimeError(point.state.get("note", "failed"))
+
+
+def _signal_step(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Signal the tasks of the running step; srun itself would kill them at SIGTERM, not pass it on."""
+    subprocess.run(["scancel", f"--signal={number.name[3:]}", os.environ["SLURM_JOB_ID"]], check=False)
+
+
+def _requeue_self(point: Point, most: int) -> None:
+    """At the time limit: back into the queue, unless this has happened too often."""
+    count = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    if count >= most:
+        note = f"requeued {count} times, slurm.requeues allows no more"
+        point.set_state("failed", note=note)
+        raise RuntimeError(note)
+    point.set_state("submitted", note=f"time limit; requeue {count + 1} of at most {most}")
+    job = os.environ["SLURM_JOB_ID"]
+    subprocess.run(["scontrol", "requeue", job], check=True)
+    time.sleep(3600)  # Slurm ends us
+
+
+def run_on_cluster(sweep: Sweep, points: Sequence[Point]) -> None:
+    """Submit what is not in the queue yet, and watch until all have finished or failed.
+
+    Ctrl-C ends the watching only; the same command takes it up again.
+    """
+    jobs = list_jobs()
+    if missing := [point for point in points if not is_alive(jobs, point)]:
+        submit(sweep, missing)
+    seconds = float(_own(sweep.file, "poll_seconds"))
+    requeued: Counter[str] = Counter()
+    with LiveTable(points, f"{sweep.folder} on the cluster (Ctrl-C stops watching, not the jobs)") as table:
+        watched = list(points)
+        while watched:
+            before = time.monotonic()
+            while time.monotonic() - before < seconds:
+                table.draw()
+                time.sleep(min(0.5, seconds))
+            jobs = list_jobs()
+            watched = [p for p in watched if not _is_over(p, jobs, requeued, sweep.file.retries)]
+
+
+def _is_over(point: Point, jobs: dict[str, str], requeued: Counter[str], retries: int) -> bool:
+    """Whether nothing more will come of a point's job; one that vanished is requeued."""
+    if is_alive(jobs, point):
+        return False
+    job, state = job_of(point), point.state.get("state")
+    if point.is_finished or state == "failed":
+        return True
+    if state == "interrupted" or jobs.get(job) == "CANCELLED":
+        point.set_state("failed", note=f"job {job} was cancelled")
+        return True
+    note = f"job {job} is gone"
+    if requeued[point.name] < retries:
+        requeued[point.name] += 1
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            point.set_state("submitted", note=f"{note}, requeued")
+            return False
+        note += f", and cannot be requeued ({done.stderr.strip()})"
+    point.set_state("failed", note=f"{note}; its output is in {point.folder.parent / '.slurm'}")
+    return True
+
+
+def list_jobs() -> dict[str, str]:
+    """State of this user's jobs that Slurm still knows, by job id (array elements as ``12_3``)."""
+    command = ["squeue", "--noheader", "--array", "--states=all", f"--user={getpass.getuser()}", "--format=%i %T"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except FileNotFoundError as error:
+        raise UserError("--launcher slurm: there is no squeue here; run this on a login node") from error
+    except subprocess.CalledProcessError as error:
+        raise UserError(f"squeue failed: {error.stderr.strip()}") from error
+    return dict(line.split(maxsplit=1) for line in listed.splitlines() if line.strip())
+
+
+def is_alive(jobs: dict[str, str], point: Point) -> bool:
+    """Whether a point's job waits or runs."""
+    return jobs.get(job_of(point), "COMPLETED") not in OVER
+
+
+def job_of(point: Point) -> str:
+    """The id of the job that was submitted last for a point, or nothing."""
+    return str(read_json(Path(point.folder.parent) / ".jobs" / f"{point.name}.json").get("job", ""))
+
+
+def _own(file: SweepFile, key: str) -> Any:
+    return file.slurm.get(key, OWN_OPTIONS[key])

@@ -1,0 +1,158 @@
+"""A point of a sweep: an ordinary run in a folder of its own, and what its files say of it.
+
+Beside the files of the run itself (docs/sweeps.md), ``sweep/`` in a point's folder holds:
+    point.json      what the point is, written before anything runs;
+    state.json      what it is doing, rewritten at every change;
+    STAGE.log       what the command printed, attempt after attempt;
+    finished.json   the marker, written last: nothing else means finished.
+"""
+
+import json
+import shlex
+import sys
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsa_lightning.studies.files import read_json, write_json
+from wsa_lightning.studies.identity import changes
+
+PROGRAM = (sys.executable, "-m", "wsa_lightning")
+REPLACED = "replaced"
+RunState = str  # waiting, running, retrying, interrupted, failed, submitted, finished
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point; ``stages`` are the commands it takes, in order."""
+
+    name: str
+    folder: Path
+    axes: Mapping[str, Any]
+    configs: tuple[Path, ...]
+    options: Mapping[str, Any]
+    stages: tuple[str, ...]
+    stage_options: Mapping[str, Mapping[str, Any]]
+    checkpoint: str
+    identity: Mapping[str, Any]
+
+    @property
+    def own(self) -> Path:
+        """The folder of the sweep's files about this point."""
+        return self.folder / "sweep"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """What ``fit`` resumes from."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    def log(self, stage: str) -> Path:
+        """What a stage's command prints."""
+        return self.own / f"{stage}.log"
+
+    def command(self, stage: str, program: Sequence[str] = PROGRAM) -> list[str]:
+        """The command of a stage, as it would run now: ``fit`` goes on from its last checkpoint if there is one."""
+        words = [*program, stage]
+        for config in self.configs:
+            words += ["--config", str(config)]
+        for key, value in {**self.options, **self.stage_options.get(stage, {})}.items():
+            words += [f"--{key}", argument(value)]
+        words += ["--trainer.default_root_dir", str(self.folder)]
+        if stage == "fit":
+            checkpoint = self.last_checkpoint if self.last_checkpoint.is_file() else None
+        else:
+            checkpoint = self.folder / "checkpoints" / f"{self.checkpoint}.ckpt" if "fit" in self.stages else None
+        return words if checkpoint is None else [*words, "--ckpt_path", str(checkpoint)]
+
+    def progress(self, stage: str) -> dict[str, Any]:
+        """What ``ProgressCallback`` wrote last."""
+        return read_json(self.folder / "progress" / f"{stage}.json")
+
+    def forget_progress(self, stage: str) -> None:
+        """Remove what an earlier attempt wrote, so that what is there afterwards is of this one."""
+        (self.folder / "progress" / f"{stage}.json").unlink(missing_ok=True)
+
+    def missing_stages(self) -> tuple[str, ...]:
+        """Stages that have not finished; all that follow an unfinished one count as such."""
+        for index, stage in enumerate(self.stages):
+            if self.progress(stage).get("state") != "finished":
+                return self.stages[index:]
+        return ()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the marker is there, for all stages asked for."""
+        return set(self.stages) <= set(read_json(self.own / "finished.json").get("stages", []))
+
+    def finish(self) -> None:
+        """Write the marker."""
+        write_json(self.own / "finished.json", {"stages": list(self.stages), "time": time.time()})
+        self.set_state("finished")
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The last change: state, stage, attempt, note, time."""
+        return read_json(self.own / "state.json")
+
+    def set_state(self, state: RunState, **about: Any) -> None:
+        """Tell whoever watches."""
+        write_json(self.own / "state.json", {"state": state, **about, "time": time.time()})
+
+    def claim(self) -> None:
+        """Say what this folder is for, before anything runs in it."""
+        if not (self.own / "point.json").is_file():
+            write_json(self.own / "point.json", {"version": 1, "name": self.name, **self.identity})
+
+    def changes(self) -> list[str]:
+        """What differs between this point and the one whose files lie in the folder."""
+        old = read_json(self.own / "point.json")
+        if not {"options", "given"} <= old.keys():
+            is_empty = not self.folder.is_dir() or all(path == self.own for path in self.folder.iterdir())
+            return [] if is_empty else [f"{self.folder} holds files that no sweep made"]
+        return changes(old, json.loads(json.dumps(self.identity)))
+
+    def set_aside(self) -> Path:
+        """Move the folder out of the way, to ``replaced/NAME-1``, ``-2``, ...; nothing is deleted."""
+        shelf = self.folder.parent / REPLACED
+        shelf.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while (shelf / f"{self.name}-{number}").exists():
+            number += 1
+        return self.folder.rename(shelf / f"{self.name}-{number}")
+
+    def make_ready(self, stage: str) -> str:
+        """Leave the folder as ``stage`` wants to find it; returns what the user should know, or nothing."""
+        note = ""
+        if stage == "fit":
+            if not self.last_checkpoint.is_file():
+                # An attempt that died before its first checkpoint left curves that the next one draws again.
+                for events in self.folder.glob("events.out.tfevents.*"):
+                    events.unlink()
+            elif not any(map(is_readable, (self.last_checkpoint, self.last_checkpoint.with_suffix(".previous.ckpt")))):
+                note = f"checkpoints/last.ckpt is unreadable: starting over, the old files are in {self.set_aside()}"
+        self.claim()
+        self.forget_progress(stage)
+        return note
+
+
+def is_readable(checkpoint: Path) -> bool:
+    """Whether every byte of the file is as it was written (a checkpoint is a ZIP file with checksums)."""
+    try:
+        with zipfile.ZipFile(checkpoint) as file:
+            return file.testzip() is None
+    except (OSError, zipfile.BadZipFile, EOFError):
+        return False
+
+
+def argument(value: Any) -> str:
+    """An option's value as the command line wants it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def shell_line(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+    """A command that can be pasted into a shell."""
+    variables = [f"{name}={shlex.quote(value)}" for name, value in (environment or {}).items()]
+    return " ".join([*variables, shlex.join(command)])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from wsa_lightning.errors import UserError
-from wsa_lightning.losses import TERMS, Estimate, check_weights, weighted_sum
+from wsa_lightning.losses import TERMS, Estimate, check_weights, taps_needed, weighted_sum
 
 
 def estimate(*, teacher: bool = True) -> Estimate:
@@ -58,3 +58,14 @@ def test_wrong_weights_are_refused(weights: dict[str, float], words: str) -> Non
 def test_distillation_without_a_teacher_names_the_remedy() -> None:
     with pytest.raises(UserError, match=r"distillation\.teacher"):
         TERMS["distill/mask"](estimate(teacher=False))
+
+
+def test_feature_distances_are_relative_to_the_teachers_energy_layer_by_layer() -> None:
+    taught = [torch.full((2, 3), 2.0), torch.full((2, 3), 10.0)]
+    own = [torch.full((2, 3), 3.0), torch.full((2, 3), 10.0)]
+    for tap in ("hidden", "attention"):
+        e = estimate()._replace(features={tap: own}, teacher_features={tap: taught})
+        assert float(TERMS[f"distill/{tap}"](e)) == pytest.approx((0.25 + 0) / 2)
+        with pytest.raises(UserError, match=r"distillation\.teacher"):
+            TERMS[f"distill/{tap}"](e._replace(teacher_features=None))
+    assert taps_needed({"distill/hidden": 1.0, "distill/attention": 0.0, "audio/l1": 1.0}) == {"hidden"}

@@ -1,5 +1,5 @@
 """Floor 3: the loss terms by name."""
 
-from wsa_lightning.losses.terms import TERMS, Estimate, check_weights, weighted_sum
+from wsa_lightning.losses.terms import TERMS, Estimate, check_weights, taps_needed, weighted_sum
 
-__all__ = ["TERMS", "Estimate", "check_weights", "weighted_sum"]
+__all__ = ["TERMS", "Estimate", "check_weights", "taps_needed", "weighted_sum"]

@@ -1,6 +1,6 @@
 """The loss terms, each under the one name it has in YAML and TensorBoard."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -19,6 +19,8 @@ class Estimate(NamedTuple):
         mask: the student's complex mask (B, stems, C, F, T).
         teacher_mask: the teacher's, None where there is no teacher.
         spectrum: complex spectrum of the mixture (B, C, F, T), None where there is no teacher.
+        features: what the student computed on the way, by tap (``models.taps.TAPS``), layer by layer.
+        teacher_features: the same of the teacher, None where there is no teacher.
     """
 
     audio: Tensor
@@ -26,6 +28,8 @@ class Estimate(NamedTuple):
     mask: Tensor
     teacher_mask: Tensor | None = None
     spectrum: Tensor | None = None
+    features: Mapping[str, Sequence[Tensor]] | None = None
+    teacher_features: Mapping[str, Sequence[Tensor]] | None = None
 
 
 class Term(Protocol):
@@ -61,6 +65,33 @@ def distill_mask_weighted(estimate: Estimate) -> Tensor:
     return (_mask_distance(estimate) * weight / weight.mean().clamp_min(1e-12)).mean()
 
 
+def distill_hidden(estimate: Estimate) -> Tensor:
+    """Squared distance of every layer's output from the teacher's, relative to the teacher's energy; mean over layers.
+
+    Sources: FitNets (arXiv 1412.6550), TinyBERT (arXiv 1909.10351); relative, so that no layer outweighs the others.
+    """
+    return _feature_distance(estimate, "hidden")
+
+
+def distill_attention(estimate: Estimate) -> Tensor:
+    """The same distance between the updates of the time attentions, the only place where the student differs.
+
+    Source: the attention transfer of LoLCATs (arXiv 2410.10254), here along the student's own hidden states.
+    """
+    return _feature_distance(estimate, "attention")
+
+
+def _feature_distance(estimate: Estimate, tap: str) -> Tensor:
+    if estimate.features is None or estimate.teacher_features is None:
+        raise UserError(f"distill/{tap} needs a teacher: set distillation.teacher, or leave the term out of model.loss")
+    pairs = zip(estimate.features[tap], estimate.teacher_features[tap], strict=True)
+    distances = [
+        (own.float() - taught.float()).square().sum() / taught.float().square().sum().clamp_min(1e-12)
+        for own, taught in pairs
+    ]
+    return torch.stack(distances).mean()
+
+
 def _mask_distance(estimate: Estimate) -> Tensor:
     if estimate.teacher_mask is None:
         raise UserError("distill/* needs a teacher: set distillation.teacher, or leave the term out of model.loss")
@@ -72,7 +103,15 @@ TERMS: dict[str, Term] = {
     "audio/stft": audio_stft,
     "distill/mask": distill_mask,
     "distill/mask_weighted": distill_mask_weighted,
+    "distill/hidden": distill_hidden,
+    "distill/attention": distill_attention,
 }
+TAPS_OF_TERMS = {"distill/hidden": "hidden", "distill/attention": "attention"}
+
+
+def taps_needed(weights: Mapping[str, float]) -> set[str]:
+    """The taps (``models.taps``) that the terms of positive weight look at."""
+    return {TAPS_OF_TERMS[name] for name, weight in weights.items() if weight and name in TAPS_OF_TERMS}
 
 
 def check_weights(weights: Mapping[str, float]) -> None:

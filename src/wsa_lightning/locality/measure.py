@@ -1,0 +1,216 @@
+"""Attention weights of every head, summarised as they are computed: no map of a whole song is ever held.
+
+An ``Observer`` takes the place of an attention's backend. It recomputes the softmax for a block of queries at a
+time, adds it to its sums, and lets the real backend compute the result, so that the model runs as it always does.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wsa_lightning.attention.operator import Backend, resolve
+from wsa_lightning.models import Roformer
+from wsa_lightning.models.transformer import Attention
+
+FIRST = 32
+"""How many of the first positions are looked at one by one."""
+MAP = 801
+"""Side of the attention map that is kept: 8 s of frames."""
+BLOCK_QUERIES = 128
+BLOCK_SCORES = 1 << 24
+"""Scores held at once, over heads and sequences: 64 MiB in fp32, and more only where one sequence needs it."""
+
+
+@dataclass(frozen=True)
+class HeadStatistics:
+    """What the heads of one attention look at; positions are frames on the time axis, bands on the frequency axis.
+
+    Attributes:
+        axis: ``time`` or ``frequency``.
+        layer: which layer, from 0.
+        block: which transformer block of that layer's axis, from 0; public models have one.
+        within: (heads, positions): share of the attention within +-k positions, k = 0, 1, ..., averaged over queries.
+        first: (heads, n): share on the first n + 1 positions, of queries in the second half of the song, to whom these
+            are far away.
+        sinks: (heads,): share on the sink tokens.
+        entropy: (heads,): of a query's weights, in nats; ``exp`` of it is the number of positions really looked at.
+        map: (queries, keys): weights at the beginning of the first song, averaged over heads and sequences; no sinks.
+    """
+
+    axis: str
+    layer: int
+    block: int
+    within: Tensor
+    first: Tensor
+    sinks: Tensor
+    entropy: Tensor
+    map: Tensor
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; the map is a picture's matter and stays out."""
+        return {
+            "axis": self.axis,
+            "layer": self.layer,
+            "block": self.block,
+            "within": rounded(self.within),
+            "first": rounded(self.first),
+            "sinks": rounded(self.sinks),
+            "entropy_nats": rounded(self.entropy),
+        }
+
+
+def rounded(values: Tensor) -> Any:
+    """Nested lists with six digits after the point."""
+    return (values.double() * 1e6).round().div(1e6).tolist()
+
+
+@torch.no_grad()
+def measure(
+    model: Roformer, mixtures: Iterable[Tensor], *, progress: Callable[[], None] = lambda: None
+) -> list[HeadStatistics]:
+    """Run mixtures through the model and summarise every attention.
+
+    Args:
+        model: teacher or student, on any device.
+        mixtures: (C, N) each, at the model's sample rate, on any device.
+        progress: called after each mixture.
+
+    Returns:
+        One entry an attention: all of layer 0's time attention first, then its frequency attention, and so on.
+    """
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    try:
+        with observed(model) as observers:
+            for mixture in mixtures:
+                # The separated audio is not asked for, so the network proper is enough.
+                model.estimate_mask(model.spectral(mixture[None].to(device)))
+                progress()
+    finally:
+        model.train(was_training)
+    return [
+        observer.statistics(axis, layer, block)
+        for (layer, axis, block), observer in observers.items()
+        if observer.queries
+    ]
+
+
+@contextmanager
+def observed(model: Roformer) -> Iterator[dict[tuple[int, str, int], "Observer"]]:
+    """Put an observer before every attention's backend, by (layer, axis, block), and take them off again."""
+    observers: dict[tuple[int, str, int], Observer] = {}
+    attentions: list[tuple[Attention, Any]] = []
+    for number, layer in enumerate(model.layers):
+        for axis in ("time", "frequency"):
+            for block, module in enumerate(getattr(layer, axis).blocks):
+                attention: Attention = module.attention
+                attentions.append((attention, attention.backend))
+                observers[number, axis, block] = Observer(resolve(attention.backend))
+                attention.backend = observers[number, axis, block]  # type: ignore[assignment]
+    try:
+        yield observers
+    finally:
+        for attention, backend in attentions:
+            attention.backend = backend
+
+
+class Observer:
+    """An attention backend that looks at the weights before it lets ``backend`` compute the result."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.queries = 0
+        self.late_queries = 0
+        self.distance = torch.zeros(0, 0)
+        self.first = torch.zeros(0)
+        self.sinks = torch.zeros(0)
+        self.entropy = torch.zeros(0)
+        self.map: Tensor | None = None
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int) -> Tensor:
+        """(sequences, heads, sinks + frames, dim_head) each; the result is the backend's."""
+        self.observe(q, k, window, sinks)
+        return self.backend(q, k, v, window=window, sinks=sinks)
+
+    def observe(self, q: Tensor, k: Tensor, window: int | None, sinks: int) -> None:
+        """Add the weights of the frames' queries to the sums."""
+        sequences, heads, length, _ = q.shape
+        frames = length - sinks
+        half = frames if window is None else window // 2
+        self._make_room(heads, frames)
+        keep_map = self.map is None
+        if keep_map:
+            self.map = torch.zeros(min(MAP, frames), min(MAP, frames))
+        keys = sinks + min(frames, BLOCK_QUERIES + 2 * half)
+        together = max(1, BLOCK_SCORES // (heads * BLOCK_QUERIES * keys))
+        for start in range(0, frames, BLOCK_QUERIES):
+            stop = min(start + BLOCK_QUERIES, frames)
+            low, high = max(0, start - half), min(frames, stop + half)  # frames that these queries may see
+            for part in range(0, sequences, together):
+                weights = block_weights(
+                    q[part : part + together], k[part : part + together], start, stop, low, high, half, sinks
+                )
+                self._add(weights, start, low, frames, sinks, keep_map)
+        if keep_map and self.map is not None:
+            self.map /= sequences * heads
+        self.queries += sequences * frames
+        self.late_queries += sequences * (frames - frames // 2)
+
+    def _make_room(self, heads: int, frames: int) -> None:
+        if not self.queries:
+            self.first = torch.zeros(heads, FIRST, dtype=torch.float64)
+            self.sinks, self.entropy = (torch.zeros(heads, dtype=torch.float64) for _ in range(2))
+            self.distance = torch.zeros(heads, 0, dtype=torch.float64)
+        if (more := frames - self.distance.shape[1]) > 0:
+            self.distance = F.pad(self.distance, (0, more))
+
+    def _add(self, weights: Tensor, start: int, low: int, frames: int, sinks: int, keep_map: bool) -> None:
+        """Weights (n, H, queries, sinks + keys) of queries from ``start`` on keys from ``low`` on."""
+        self.entropy += torch.special.entr(weights).sum((0, 2, 3)).double().cpu()
+        summed = weights.sum(0).double().cpu()  # (H, queries, sinks + keys)
+        self.sinks += summed[..., :sinks].sum((1, 2))
+        summed = summed[..., sinks:]
+        queries, keys = summed.shape[1:]
+        query = start + torch.arange(queries)[:, None]
+        key = low + torch.arange(keys)[None, :]
+        self.distance.index_add_(1, (query - key).abs().flatten(), summed.flatten(1))
+        late = summed[:, (query >= frames // 2).flatten()]  # (H, late queries, keys)
+        near = max(0, min(FIRST, frames) - low)
+        self.first[:, low : low + near] += late[..., :near].sum(1)
+        if keep_map and self.map is not None and start < self.map.shape[0]:
+            piece = summed.sum(0)[: self.map.shape[0] - start, : self.map.shape[1] - low]
+            self.map[start : start + piece.shape[0], low : low + piece.shape[1]] += piece.float()
+
+    def statistics(self, axis: str, layer: int, block: int) -> HeadStatistics:
+        """The averages over all queries so far."""
+        assert self.map is not None
+        return HeadStatistics(
+            axis=axis,
+            layer=layer,
+            block=block,
+            within=(self.distance / self.queries).cumsum(1),
+            first=(self.first / self.late_queries).cumsum(1)[:, : self.distance.shape[1]],
+            sinks=self.sinks / self.queries,
+            entropy=self.entropy / self.queries,
+            map=self.map,
+        )
+
+
+def block_weights(q: Tensor, k: Tensor, start: int, stop: int, low: int, high: int, half: int, sinks: int) -> Tensor:
+    """Softmax weights of frames [start, stop) on the sinks and on frames [low, high), in fp32.
+
+    q, k: (n, H, sinks + frames, dim_head); result (n, H, stop - start, sinks + high - low).
+    """
+    queries = q[:, :, sinks + start : sinks + stop].float()  # (n, H, b, E)
+    keys = torch.cat((k[:, :, :sinks], k[:, :, sinks + low : sinks + high]), dim=2).float()  # (n, H, S + l, E)
+    scores = queries @ keys.transpose(-1, -2) * q.shape[-1] ** -0.5  # (n, H, b, S + l)
+    query = torch.arange(start, stop, device=q.device)[:, None]
+    key = torch.arange(low, high, device=q.device)[None, :]
+    hidden = F.pad((query - key).abs() > half, (sinks, 0), value=False)  # (b, S + l)
+    return scores.masked_fill_(hidden, float("-inf")).softmax(-1)

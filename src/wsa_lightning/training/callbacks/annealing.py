@@ -1,0 +1,88 @@
+"""Windows that narrow while the student learns, and sinks that learn before the rest does."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+from torch.optim import Optimizer
+
+from wsa_lightning.errors import UserError
+from wsa_lightning.models.transformer import Attention
+from wsa_lightning.training.module import SeparationModule
+
+
+class WindowAnnealingCallback(L.Callback):
+    """Trains with wide windows first: ``windows`` in turn for ``steps`` optimizer steps in all, then the student's own.
+
+    A layer never trains with less than its own window. Validation, checkpoints and the exported model always have
+    the student's own windows.
+
+    Args:
+        windows: the wider windows in frames, from wide to narrow; empty for none.
+        steps: optimizer steps they share evenly.
+    """
+
+    def __init__(self, windows: Sequence[int] = (), steps: int = 0) -> None:
+        if any(window < 1 for window in windows) or steps < 0 or bool(windows) != bool(steps):
+            raise UserError(
+                f"annealing.windows is {list(windows)} and annealing.steps {steps}: expected windows >= 1 and "
+                "the steps they share, or neither"
+            )
+        self.windows, self.steps = list(windows), steps
+
+    def window_at(self, step: int) -> int | None:
+        """The least window at an optimizer step; None once the student's own are due."""
+        if step >= self.steps:
+            return None
+        return self.windows[step * len(self.windows) // self.steps]
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Widen the windows for this step."""
+        if self.windows:
+            widen(pl_module, self.window_at(trainer.global_step))
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Validate the student as it will be used."""
+        if self.windows:
+            widen(pl_module, None)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave the student as it will be used."""
+        if self.windows:
+            widen(pl_module, None)
+
+
+def widen(pl_module: L.LightningModule, least: int | None) -> None:
+    """Give every windowed time attention its own window, or ``least`` where that is wider."""
+    assert isinstance(pl_module, SeparationModule)
+    own = pl_module.net.config.window
+    for layer in pl_module.net.layers:
+        for attention in layer.get_submodule("time").modules():
+            if isinstance(attention, Attention):
+                attention.window = own if own is None or least is None else max(own, least)
+
+
+class SinkWarmupCallback(L.Callback):
+    """Trains the sinks alone for the first optimizer steps, everything else standing still.
+
+    Args:
+        steps: optimizer steps; 0 for none.
+    """
+
+    def __init__(self, steps: int = 0) -> None:
+        if steps < 0:
+            raise UserError(f"sink_warmup.steps is {steps}: expected 0 or more")
+        self.steps = steps
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
+        """Drop the gradients of all but the sinks; AdamW leaves alone what has none, DDP has already reduced them."""
+        if trainer.global_step >= self.steps:
+            return
+        assert isinstance(pl_module, SeparationModule)
+        if not pl_module.net.config.sinks:
+            raise UserError(f"sink_warmup.steps is {self.steps}, but the student has no sinks: set it to 0")
+        for name, parameter in pl_module.net.named_parameters():
+            if name != "sinks":
+                parameter.grad = None

@@ -1,0 +1,131 @@
+"""Where attention looks, held against weights computed whole."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.conftest import TINY
+from torch import Tensor
+
+from wsa_lightning.attention.pattern import allowed
+from wsa_lightning.attention.reference import reference
+from wsa_lightning.errors import UserError
+from wsa_lightning.locality import measure, recommended_window, recommended_windows
+from wsa_lightning.locality.measure import HeadStatistics, Observer
+from wsa_lightning.models import Roformer
+from wsa_lightning.studies.attention_figures import even_attention
+
+RATE = TINY.sample_rate
+
+
+def whole_weights(q: Tensor, k: Tensor, window: int | None, sinks: int) -> Tensor:
+    """(sequences, heads, L, L) in one piece."""
+    seen = allowed(q.shape[-2] - sinks, window, sinks)
+    return (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(~seen, float("-inf")).softmax(-1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    frames=st.integers(1, 300),
+    sinks=st.integers(0, 3),
+    window=st.none() | st.integers(1, 60),
+    sequences=st.integers(1, 3),
+)
+def test_block_by_block_sums_equal_those_of_the_whole_map(
+    frames: int, sinks: int, window: int | None, sequences: int
+) -> None:
+    torch.manual_seed(frames)
+    q, k, v = (2 * torch.randn(sequences, 2, sinks + frames, 4) for _ in range(3))
+    observer = Observer(reference)
+    out = observer(q, k, v, window=window, sinks=sinks)
+    torch.testing.assert_close(out, reference(q, k, v, window=window, sinks=sinks))
+    found = observer.statistics("time", 0, 0)
+
+    weights = whole_weights(q, k, window, sinks)[:, :, sinks:].double()  # (n, H, T, S + T)
+    far = (torch.arange(frames)[:, None] - torch.arange(frames)).abs()
+    on_frames = weights[..., sinks:]
+    for reach in {0, frames // 3, frames - 1}:
+        expected = (on_frames * (far <= reach)).sum(-1).mean((0, 2))
+        torch.testing.assert_close(found.within[:, reach], expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(found.sinks, weights[..., :sinks].sum(-1).mean((0, 2)), atol=1e-6, rtol=1e-5)
+    late = on_frames[:, :, frames // 2 :]
+    torch.testing.assert_close(found.first[:, 0], late[..., 0].mean((0, 2)), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(found.entropy, torch.special.entr(weights).sum(-1).mean((0, 2)), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found.map.double(), on_frames.mean((0, 1)), atol=1e-6, rtol=1e-5)
+
+
+def test_a_head_that_looks_at_everything_alike_gives_the_even_curve() -> None:
+    q = torch.zeros(1, 1, 200, 4)
+    observer = Observer(reference)
+    observer.observe(q, q, None, 0)
+    found = observer.statistics("time", 0, 0)
+    torch.testing.assert_close(found.within[0].numpy(), even_attention(200, 1.0), atol=1e-6, rtol=1e-5)
+    assert found.entropy.exp().item() == pytest.approx(200, rel=1e-4)
+
+
+def test_songs_of_different_lengths_are_averaged_over_their_queries() -> None:
+    zeros = torch.zeros(1, 1, 100, 4)
+    observer = Observer(reference)
+    for frames in (10, 100):
+        observer.observe(zeros[:, :, :frames], zeros[:, :, :frames], None, 0)
+    expected = (10 * (1 / 10) + 100 * (1 / 100)) / 110
+    assert observer.statistics("time", 0, 0).within[0, 0].item() == pytest.approx(expected)
+
+
+def local_head(reach: int, frames: int = 400) -> HeadStatistics:
+    """Statistics of one head whose weights are even within +-reach and zero beyond."""
+    zeros = torch.zeros(1, 1, frames, 4)
+    observer = Observer(reference)
+    observer.observe(zeros, zeros, max(1, 2 * reach), 0)
+    return observer.statistics("time", 0, 0)
+
+
+@pytest.mark.parametrize("reach", [0, 1, 5, 40])
+def test_the_window_that_holds_everything_is_twice_the_reach_of_the_head(reach: int) -> None:
+    assert recommended_window(local_head(reach), 1.0) == max(1, 2 * reach)
+
+
+def test_a_smaller_share_asks_for_a_smaller_window() -> None:
+    head = local_head(40)
+    windows = [recommended_window(head, share) for share in (0.5, 0.9, 0.95, 0.99, 1.0)]
+    assert windows == sorted(windows)
+    assert windows[0] < 50
+
+
+@pytest.mark.parametrize("share", [0, -0.5, 1.5, float("nan")])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(UserError, match="share is"):
+        recommended_window(local_head(1), share)
+
+
+def test_a_model_is_measured_layer_by_layer_and_left_as_it_was() -> None:
+    torch.manual_seed(0)
+    model = Roformer(replace(TINY, depth=2, window=4, sinks=2)).train()
+    mixtures = [0.1 * torch.randn(2, RATE // 2), 0.1 * torch.randn(2, RATE // 4)]
+    before = model(mixtures[0][None]).audio
+    entries = measure(model, mixtures)
+    assert [(e.layer, e.axis) for e in entries] == [(0, "time"), (0, "frequency"), (1, "time"), (1, "frequency")]
+    for entry in entries:
+        torch.testing.assert_close(
+            entry.within[:, -1] + entry.sinks, torch.ones(2, dtype=torch.float64), atol=1e-5, rtol=0
+        )
+    assert all(float(e.sinks.min()) > 0 for e in entries if e.axis == "time")
+    assert all(float(e.sinks.max()) == 0 for e in entries if e.axis == "frequency")
+    assert len(recommended_windows(entries, 0.95)) == 2
+    assert max(recommended_windows(entries, 1.0)) <= 4
+    assert model.training
+    torch.testing.assert_close(model(mixtures[0][None]).audio, before, atol=0, rtol=0)
+
+
+def test_the_backends_are_put_back_when_a_song_breaks_the_run() -> None:
+    model = Roformer(TINY)
+
+    def songs():
+        yield 0.1 * torch.randn(2, 4000)
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        measure(model, songs())
+    assert all(block.attention.backend == "auto" for layer in model.layers for block in layer.time.blocks)

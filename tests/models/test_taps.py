@@ -1,0 +1,56 @@
+"""What passes the taps is what the layers computed, and nothing stays behind."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.conftest import TINY
+
+from wsa_lightning.errors import UserError
+from wsa_lightning.models import Roformer
+from wsa_lightning.models.taps import TAPS, tapped
+
+CONFIG = replace(TINY, depth=2, time_blocks=2)
+
+
+def test_every_layer_and_every_time_attention_is_kept_without_sinks() -> None:
+    student = Roformer(replace(CONFIG, window=4, sinks=3))
+    with tapped(student, TAPS) as kept:
+        student(torch.randn(2, 2, 4410))
+    bands, frames = CONFIG.bands, CONFIG.frames(0.1)
+    assert [tensor.shape for tensor in kept["hidden"]] == [(2, frames, bands, CONFIG.dim)] * 2
+    assert [tensor.shape for tensor in kept["attention"]] == [(2 * bands, frames, CONFIG.dim)] * 4
+
+
+def test_the_last_hidden_state_makes_the_mask() -> None:
+    model = Roformer(CONFIG).eval()
+    with torch.no_grad(), tapped(model, ["hidden"]) as kept:
+        mask = model(torch.randn(1, 2, 4410)).mask
+        gains = torch.stack([estimator(model.norm(kept["hidden"][-1])) for estimator in model.mask_estimators], dim=1)
+        torch.testing.assert_close(model.band_merge(gains), mask)
+
+
+def test_nothing_is_kept_once_the_context_is_closed() -> None:
+    model = Roformer(CONFIG)
+    with tapped(model, TAPS) as kept:
+        model(torch.randn(1, 2, 2000))
+    model(torch.randn(1, 2, 2000))
+    assert [len(kept[name]) for name in TAPS] == [2, 4]
+
+
+def test_gradients_flow_through_the_taps_with_activation_checkpointing_too() -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        model = Roformer(CONFIG, activation_checkpointing=checkpointing)
+        with tapped(model, TAPS) as kept:
+            model(torch.ones(1, 2, 4410))
+        sum(tensor.square().sum() for name in TAPS for tensor in kept[name]).backward()
+        gradients.append(model.layers[0].time.blocks[0].attention.to_qkv.weight.grad)
+    assert float(gradients[0].abs().sum()) > 0
+    torch.testing.assert_close(*gradients)
+
+
+def test_an_unknown_tap_is_refused() -> None:
+    with pytest.raises(UserError, match="hidden, attention"), tapped(Roformer(TINY), ["mask"]):
+        pass

@@ -32,7 +32,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
 
 def test_a_true_song_is_read_at_one_offset_and_left_as_it_is(tracks: list[Track], reads: list[tuple[str, int]]) -> None:
-    sources = draw(tracks, CHUNK, sample_generator(0, 0, 0), PLAIN)
+    sources = draw(tracks, CHUNK, sample_generator(0, 0, 0), PLAIN).sources
     assert sources.shape == (4, 2, CHUNK)
     assert sources.dtype == np.float32
     (place,) = set(reads)
@@ -68,8 +68,8 @@ def test_gain_swap_and_polarity_are_drawn_for_each_source(tracks: list[Track]) -
     augmentation = Augmentation(remix=0, gain=(0.5, 2))
     gains, swapped = [], []
     for index in range(100):
-        plain = draw(tracks[:1], 2000, sample_generator(0, 0, index), PLAIN)
-        varied = draw(tracks[:1], 2000, sample_generator(0, 0, index), augmentation)
+        plain = draw(tracks[:1], 2000, sample_generator(0, 0, index), PLAIN).sources
+        varied = draw(tracks[:1], 2000, sample_generator(0, 0, index), augmentation).sources
         for before, after in zip(plain, varied, strict=True):
             swap = abs(np.vdot(before[::-1], after)) > abs(np.vdot(before, after))
             aligned = before[::-1] if swap else before
@@ -101,7 +101,7 @@ def test_the_generator_depends_on_seed_epoch_and_index(seed: int, epoch: int, in
 
 def test_silent_vocals_stay(make_track: MakeTrack, reads: list[tuple[str, int]]) -> None:
     song = make_track(silent=("vocals",))
-    sources = draw([song], CHUNK, sample_generator(0, 0, 0), Augmentation())
+    sources = draw([song], CHUNK, sample_generator(0, 0, 0), Augmentation()).sources
     assert len(reads) == 4
     assert not sources[0].any()
     assert all(source.any() for source in sources[1:])
@@ -110,13 +110,13 @@ def test_silent_vocals_stay(make_track: MakeTrack, reads: list[tuple[str, int]])
 def test_a_silent_mixture_is_drawn_again(make_track: MakeTrack, reads: list[tuple[str, int]]) -> None:
     songs = [make_track("silent", silent=SOURCES), make_track("loud")]
     for index in range(30):
-        sources = draw(songs, CHUNK, sample_generator(0, 0, index), PLAIN)
+        sources = draw(songs, CHUNK, sample_generator(0, 0, index), PLAIN).sources
         assert mix(sources).any()
     assert len(reads) > 30 * 4
 
 
 def test_silence_everywhere_is_returned_after_eight_draws(make_track: MakeTrack, reads: list[tuple[str, int]]) -> None:
-    sources = draw([make_track(silent=SOURCES)], CHUNK, sample_generator(0, 0, 0), Augmentation())
+    sources = draw([make_track(silent=SOURCES)], CHUNK, sample_generator(0, 0, 0), Augmentation()).sources
     assert len(reads) == 8 * 4
     assert not sources.any()
 
@@ -133,7 +133,7 @@ def test_stems_come_in_the_order_named(stems: Sequence[str]) -> None:
 
 
 def test_vocals_and_instrumental_make_the_mixture(tracks: list[Track]) -> None:
-    sources = draw(tracks, CHUNK, sample_generator(0, 0, 0), Augmentation())
+    sources = draw(tracks, CHUNK, sample_generator(0, 0, 0), Augmentation()).sources
     stems = select_stems(sources, ["vocals", "instrumental"])
     np.testing.assert_allclose(stems.sum(axis=0), mix(sources), atol=1e-6)
 

@@ -9,6 +9,7 @@ import torch
 
 from wsa_lightning.checkpoints import load
 from wsa_lightning.errors import UserError
+from wsa_lightning.models.taps import tapped
 from wsa_lightning.training import MUSDBDataModule, StudentModule
 from wsa_lightning.training.callbacks.averaging import EMACallback
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
@@ -75,6 +76,19 @@ def test_every_step_gets_the_mask_the_teacher_gives_for_its_mixture(trained: Any
         torch.testing.assert_close(batch["teacher_mask"], expected)
 
 
+def test_hidden_states_and_attention_updates_are_compared_with_the_teachers(
+    songs: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    loss = {"audio/l1": 1.0, "distill/hidden": 1.0, "distill/attention": 1.0}
+    trainer, _, distillation, spy = train(songs, tiny_teacher, tmp_path, loss=loss, limit_val_batches=0)
+    for name in ("distill/hidden", "distill/attention"):
+        assert 0 < float(trainer.callback_metrics[name]) < 10
+    batch = spy.batches[-1]
+    with torch.no_grad(), tapped(distillation.teacher, ["hidden"]) as expected:
+        distillation.teacher(batch["mixture"])
+    torch.testing.assert_close(batch["teacher_features"]["hidden"], expected["hidden"])
+
+
 def test_without_a_distillation_term_the_teacher_does_not_run(songs: Path, tiny_teacher: Path, tmp_path: Path) -> None:
     *_, spy = train(songs, tiny_teacher, tmp_path, loss={"audio/l1": 1.0}, limit_val_batches=0)
     assert all("teacher_mask" not in batch for batch in spy.batches)
@@ -94,6 +108,29 @@ def test_the_student_at_step_0_is_known_and_the_scores_follow_their_formulas(tra
     scores = distillation.compare(student=9.0, teacher=10.0)
     assert scores["val/retained"] == pytest.approx(0.9)
     assert scores["val/recovered"] == pytest.approx((9.0 - distillation.baseline) / (10.0 - distillation.baseline))
+
+
+def test_sinks_start_at_the_first_frames_of_training_mixtures(songs: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    starts = {}
+    for start in ("mean", "random", "frames"):
+        distillation = DistillationCallback(str(tiny_teacher))
+        trainer = L.Trainer(default_root_dir=tmp_path, callbacks=[distillation], logger=False, accelerator="cpu")
+        student = StudentModule(window=6, sinks=2, sink_start=start, loss=LOSS)
+        data = MUSDBDataModule(songs, chunk_seconds=0.5, batch_size=2, steps_per_epoch=1, workers=0)
+        trainer.validate(student, data, verbose=False)
+        starts[start] = student.net.sinks.detach()
+    assert len({tuple(tensor.shape) for tensor in starts.values()}) == 1
+    teacher, mixtures = distillation.teacher, data.some_mixtures()
+    with torch.no_grad():
+        expected = teacher.tokens(teacher.spectral(mixtures))[:, :2].mean(0)
+    torch.testing.assert_close(starts["frames"], expected)
+    assert float(starts["random"].std()) == pytest.approx(0.02, rel=0.1)
+    assert not torch.allclose(starts["mean"], starts["frames"])
+
+
+def test_an_unknown_start_of_the_sinks_is_refused() -> None:
+    with pytest.raises(UserError, match="mean, random, frames"):
+        StudentModule(sink_start="zero", loss=LOSS)
 
 
 def test_a_student_without_a_teacher_is_refused(songs: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from wsa_lightning.data.mixing import Augmentation, draw, mix, sample_generator, select_stems
-from wsa_lightning.data.tracks import Track, check_stems
+from wsa_lightning.data.tracks import SOURCES, Track, UnreadableError, check_stems
+from wsa_lightning.data.unreadable import UnreadableSongs
 from wsa_lightning.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -19,7 +20,8 @@ _log = logging.getLogger(__name__)
 class Item(TypedDict):
     """One sample: ``mixture`` (2, N), ``targets`` (stems, 2, N), float32, and where it comes from.
 
-    ``song`` counts the dataset's songs, -1 for a random mixture or a repeat; ``index`` counts its samples.
+    ``song`` counts the dataset's songs, -1 for a random mixture, a repeat or an unreadable chunk (which is silent);
+    ``index`` counts its samples.
     """
 
     mixture: Tensor
@@ -28,18 +30,30 @@ class Item(TypedDict):
     index: int
 
 
-class MixDataset(Dataset[Item]):
+class MixItem(Item):
+    """A random mixture, and the ``places`` (4, 2) its sources were read at: number of the track, first sample."""
+
+    places: Tensor
+
+
+class MixDataset(Dataset[MixItem]):
     """Random mixtures; its keys are the (epoch, index) pairs of a ``ShardedSampler``.
 
     The same seed, epoch and index give the same sample. ``chunk`` is in samples; songs shorter than it
-    are left out with a warning.
+    are left out with a warning. A chunk that cannot be read is drawn again, for up to ``max_unreadable`` songs.
 
     Raises:
         UserError: no song is as long as ``chunk``, a stem is unknown, or ``seed`` is negative.
     """
 
     def __init__(
-        self, tracks: Sequence[Track], stems: Sequence[str], chunk: int, seed: int, augmentation: Augmentation
+        self,
+        tracks: Sequence[Track],
+        stems: Sequence[str],
+        chunk: int,
+        seed: int,
+        augmentation: Augmentation,
+        max_unreadable: int = 0,
     ) -> None:
         check_stems(stems)
         if seed < 0:
@@ -49,16 +63,25 @@ class MixDataset(Dataset[Item]):
         self.chunk = chunk
         self.seed = seed
         self.augmentation = augmentation
+        self.unreadable = UnreadableSongs(self.tracks, max_unreadable)
 
-    def __getitem__(self, key: tuple[int, int]) -> Item:
+    def __getitem__(self, key: tuple[int, int]) -> MixItem:
         epoch, index = key
-        sources = draw(self.tracks, self.chunk, sample_generator(self.seed, epoch, index), self.augmentation)
+        rng = sample_generator(self.seed, epoch, index)
+        sources, places = draw(self.tracks, self.chunk, rng, self.augmentation, self.unreadable.report)
         return {
             "mixture": torch.from_numpy(mix(sources)),
             "targets": torch.from_numpy(select_stems(sources, self.stems)),
             "song": -1,
             "index": index,
+            "places": torch.from_numpy(places),
         }
+
+    def origin(self, places: Tensor) -> list[str]:
+        """In words, where the sources of an item were read: ``vocals of 'Song' at 12.3 s``."""
+        found = zip(SOURCES, places.tolist(), strict=True)
+        tracks = self.tracks
+        return [f"{source} of {tracks[n].name!r} at {at / tracks[n].sample_rate:.2f} s" for source, (n, at) in found]
 
 
 class ShardedSampler(Sampler[tuple[int, int]]):
@@ -104,13 +127,16 @@ class ChunkDataset(Dataset[Item]):
 
     Up to ``per_song`` chunks of ``chunk`` samples are spread evenly from the beginning of a song to its end;
     a song too short to hold that many side by side gives fewer, so that none overlap.
+    A chunk that cannot be read is silent and counts for no song, for up to ``max_unreadable`` songs.
 
     Raises:
         UserError: a song is shorter than ``chunk``, there is no song, a stem is unknown, or a number
             is below 1.
     """
 
-    def __init__(self, tracks: Sequence[Track], stems: Sequence[str], chunk: int, per_song: int) -> None:
+    def __init__(
+        self, tracks: Sequence[Track], stems: Sequence[str], chunk: int, per_song: int, max_unreadable: int = 0
+    ) -> None:
         check_stems(stems)
         if per_song < 1:
             raise UserError(f"{per_song} chunks per song, expected 1 or more")
@@ -123,13 +149,19 @@ class ChunkDataset(Dataset[Item]):
         self.chunk = chunk
         self.song_names = tuple(track.name for track in tracks)
         self.places = [(song, start) for song, track in enumerate(tracks) for start in _starts(track, chunk, per_song)]
+        self.unreadable = UnreadableSongs(self.tracks, max_unreadable)
 
     def __len__(self) -> int:
         return len(self.places)
 
     def __getitem__(self, index: int) -> Item:
         song, start = self.places[index]
-        return _read_item(self.tracks[song], self.stems, start, start + self.chunk, song, index)
+        try:
+            return _read_item(self.tracks[song], self.stems, start, start + self.chunk, song, index)
+        except UnreadableError as error:
+            self.unreadable.report(song, error)
+            mixture, targets = torch.zeros(2, self.chunk), torch.zeros(len(self.stems), 2, self.chunk)
+            return {"mixture": mixture, "targets": targets, "song": -1, "index": index}
 
 
 class SongDataset(Dataset[Item]):
@@ -154,21 +186,45 @@ class SongDataset(Dataset[Item]):
         return _read_item(track, self.stems, 0, track.samples, index, index)
 
 
-class AtLeast(Dataset[Item]):
+class Failure(TypedDict):
+    """A song that could not be read, in the place of its ``Item``."""
+
+    song: int
+    index: int
+    error: str
+
+
+class Tolerant(Dataset[Item | Failure]):
+    """A dataset that hands over what went wrong with an item, where it would raise; memory that ran out included."""
+
+    def __init__(self, dataset: SongDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Item | Failure:
+        try:
+            return self.dataset[index]
+        except (UserError, OSError, MemoryError) as error:
+            return {"song": index, "index": index, "error": str(error) or type(error).__name__}
+
+
+class AtLeast(Dataset[Any]):
     """A dataset stretched to ``size`` items by repeats whose ``song`` is -1, which no score counts.
 
     With fewer items than ranks a rank would have no batch, and wait for the others for ever.
     """
 
-    def __init__(self, dataset: ChunkDataset | SongDataset, size: int) -> None:
+    def __init__(self, dataset: ChunkDataset | SongDataset | Tolerant, size: int) -> None:
         self.dataset = dataset
         self.size = max(size, len(dataset))
 
     def __len__(self) -> int:
         return self.size
 
-    def __getitem__(self, index: int) -> Item:
-        item = self.dataset[index % len(self.dataset)]
+    def __getitem__(self, index: int) -> Any:
+        item: Any = self.dataset[index % len(self.dataset)]
         return item if index < len(self.dataset) else {**item, "song": -1}
 
 

@@ -5,21 +5,32 @@ else: not on the number of workers, ranks or restarts.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsa_lightning.data.tracks import INSTRUMENTAL, SOURCES, Track, check_stems
+from wsa_lightning.data.tracks import INSTRUMENTAL, SOURCES, Track, UnreadableError, check_stems
 from wsa_lightning.errors import UserError
 
 Sources: TypeAlias = NDArray[np.float32]
 """One chunk of every source, in the order of ``SOURCES``: (4, 2, N)."""
 
+Places: TypeAlias = NDArray[np.int64]
+"""Where each source was read: (4, 2), the number of the track and the first sample."""
+
 _MAX_DRAWS = 8
+_MAX_READS = 1000
 _SILENT_PEAK = 1e-4
+
+
+class Drawn(NamedTuple):
+    """One random sample and where it comes from."""
+
+    sources: Sources
+    places: Places
 
 
 @dataclass(frozen=True)
@@ -49,18 +60,41 @@ def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, epoch, index]))
 
 
-def draw(tracks: Sequence[Track], chunk: int, rng: np.random.Generator, augmentation: Augmentation) -> Sources:
+def draw(
+    tracks: Sequence[Track],
+    chunk: int,
+    rng: np.random.Generator,
+    augmentation: Augmentation,
+    on_unreadable: Callable[[int, UnreadableError], None] | None = None,
+) -> Drawn:
     """A random chunk of every source, augmented: (4, 2, chunk).
 
     Either all four come from one song at one offset, or each from a song and offset of its own. A chunk whose
     mixture is silent teaches nothing and is drawn again, up to 8 draws in all; a silent source stays,
     because a model must learn to give silence. Every track holds at least ``chunk`` samples.
+
+    A chunk that cannot be read is drawn again too, after ``on_unreadable`` was told the track's number and the
+    error; it raises to give up. What has failed before is tried again, so that a sample depends on the
+    files alone, never on what this process has read so far.
+
+    Raises:
+        UnreadableError: without ``on_unreadable``, or nothing can be read.
     """
-    for _ in range(_MAX_DRAWS):
-        sources = _augment(_read_sources(tracks, chunk, rng, augmentation.remix), rng, augmentation)
-        if np.abs(mix(sources)).max() >= _SILENT_PEAK:
-            break
-    return sources
+    draws = 0
+    for _ in range(_MAX_READS):
+        places = _draw_places(tracks, chunk, rng, augmentation.remix)
+        try:
+            sources = _read_sources(tracks, chunk, places, on_unreadable)
+        except UnreadableError as error:
+            if on_unreadable is None:
+                raise
+            failure = error
+            continue
+        sources = _augment(sources, rng, augmentation)
+        draws += 1
+        if draws == _MAX_DRAWS or np.abs(mix(sources)).max() >= _SILENT_PEAK:
+            return Drawn(sources, places)
+    raise failure
 
 
 def mix(sources: Sources) -> NDArray[np.float32]:
@@ -86,19 +120,31 @@ def _stem(sources: Sources, stem: str) -> NDArray[np.float32]:
     return np.asarray(sources[SOURCES.index(stem)])
 
 
-def _read_sources(tracks: Sequence[Track], chunk: int, rng: np.random.Generator, remix: float) -> Sources:
+def _draw_places(tracks: Sequence[Track], chunk: int, rng: np.random.Generator, remix: float) -> Places:
     if rng.random() < remix:
         places = [_place(tracks, chunk, rng) for _ in SOURCES]
     else:
         places = [_place(tracks, chunk, rng)] * len(SOURCES)
-    return np.stack(
-        [track.read(source, start, start + chunk) for source, (track, start) in zip(SOURCES, places, strict=True)]
-    )
+    return np.array(places, dtype=np.int64)
 
 
-def _place(tracks: Sequence[Track], chunk: int, rng: np.random.Generator) -> tuple[Track, int]:
-    track = tracks[int(rng.integers(len(tracks)))]
-    return track, int(rng.integers(track.samples - chunk, endpoint=True))
+def _place(tracks: Sequence[Track], chunk: int, rng: np.random.Generator) -> tuple[int, int]:
+    number = int(rng.integers(len(tracks)))
+    return number, int(rng.integers(tracks[number].samples - chunk, endpoint=True))
+
+
+def _read_sources(
+    tracks: Sequence[Track], chunk: int, places: Places, on_unreadable: Callable[[int, UnreadableError], None] | None
+) -> Sources:
+    sources = []
+    for source, (number, start) in zip(SOURCES, places.tolist(), strict=True):
+        try:
+            sources.append(tracks[number].read(source, start, start + chunk))
+        except UnreadableError as error:
+            if on_unreadable is not None:
+                on_unreadable(number, error)
+            raise
+    return np.stack(sources)
 
 
 def _augment(sources: Sources, rng: np.random.Generator, augmentation: Augmentation) -> Sources:

@@ -13,13 +13,16 @@ from wsa_lightning.errors import UserError
 SplitName = Literal["train", "valid", "test"]
 
 
-def split(root: Path, name: SplitName, sample_rate: int = 44100) -> list[Track]:
+def split(
+    root: Path, name: SplitName, sample_rate: int = 44100, *, refused: dict[str, str] | None = None
+) -> list[Track]:
     """The songs of one split of a MUSDB18-HQ tree, sorted by name.
 
     ``test`` is the ``test`` folder. The ``train`` folder is divided by the official list of 14 validation
     songs when it holds at least one of them and at least one other song. Otherwise the division is ours,
     and depends on the names alone: of n songs in the order of the SHA-1 of their names, the first
-    max(1, round(n / 7)) validate and the rest train.
+    max(1, round(n / 7)) validate and the rest train. ``refused`` takes unusable songs of ``test``, see
+    ``find_tracks``.
 
     Raises:
         UserError: no such split, fewer than two songs to divide, or ``find_tracks`` refuses the tree.
@@ -27,7 +30,7 @@ def split(root: Path, name: SplitName, sample_rate: int = 44100) -> list[Track]:
     if name not in get_args(SplitName):
         raise UserError(f"unknown split {name!r}; known splits: {', '.join(get_args(SplitName))}")
     if name == "test":
-        return find_tracks(root, "test", sample_rate)
+        return find_tracks(root, "test", sample_rate, refused=refused)
     tracks = find_tracks(root, "train", sample_rate)
     if len(tracks) < 2:
         raise UserError(

@@ -24,8 +24,14 @@ Subset = Literal["train", "test"]
 _PARTS = {stem: (stem,) for stem in ("mixture", *SOURCES)} | {"instrumental": INSTRUMENTAL}
 _CHANNELS = 2
 _LISTED = 5
+# Other formats state a length that only decoding to the end can prove, and allocate by it.
+_FORMATS = ("WAV", "WAVEX", "RF64")
 # Programs that write to a pipe cannot know the length and leave a placeholder of about 2 or 4 GiB.
 _STREAMED = 0x7FFF_F000
+
+
+class UnreadableError(UserError):
+    """A file that was fine when its song was opened, and now is missing, cut off or not audio."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,9 @@ class Track:
         ``instrumental`` is the sum of drums, bass and other.
 
         Raises:
-            UserError: a file cannot be read, is shorter than its header said, is not stereo or holds
-                NaN or infinity; or no stem has that name.
+            UnreadableError: a file cannot be read, is shorter than its header said, is not stereo or holds
+                NaN or infinity.
+            UserError: no stem has that name.
             ValueError: the range does not lie within the song.
         """
         if stem != "mixture":
@@ -96,8 +103,13 @@ def open_track(folder: Path, sample_rate: int = 44100) -> Track:
     return Track(folder.name, folder, sample_rate, samples)
 
 
-def find_tracks(root: Path, subset: Subset, sample_rate: int = 44100) -> list[Track]:
+def find_tracks(
+    root: Path, subset: Subset, sample_rate: int = 44100, *, refused: dict[str, str] | None = None
+) -> list[Track]:
     """Open every song folder of ``root/subset``, sorted by name; hidden folders and loose files are skipped.
+
+    With ``refused`` given, a song that ``open_track`` refuses is entered there, name to message, and left out; it
+    is an error only if no song remains.
 
     Raises:
         UserError: the folder is missing or holds no song (the message says what was found instead),
@@ -108,9 +120,12 @@ def find_tracks(root: Path, subset: Subset, sample_rate: int = 44100) -> list[Tr
         kind = "is a file, not a folder" if root.exists() else "does not exist"
         raise UserError(f"{root} {kind}; looked for {layout}; set data.root to the folder that holds {subset}/")
     folder = root / subset
+    for entry in _visible(folder):
+        if entry.is_symlink() and not entry.exists():
+            raise UserError(f"{entry} is a link that leads nowhere or to itself; remove it")
     songs = sorted(entry for entry in _visible(folder) if entry.is_dir())
     if songs:
-        return [open_track(song, sample_rate) for song in songs]
+        return _open_all(songs, sample_rate, refused)
     if compressed := next((f for place in (folder, root) for f in _visible(place, "*.stem.mp4")), None):
         raise UserError(
             f"{compressed}: the compressed MUSDB18 layout (.stem.mp4), expected MUSDB18-HQ: {layout}; "
@@ -123,12 +138,26 @@ def find_tracks(root: Path, subset: Subset, sample_rate: int = 44100) -> list[Tr
     )
 
 
+def _open_all(songs: Sequence[Path], sample_rate: int, refused: dict[str, str] | None) -> list[Track]:
+    tracks = []
+    for number, song in enumerate(songs):
+        try:
+            tracks.append(open_track(song, sample_rate))
+        except UserError as error:
+            if refused is None or (number == len(songs) - 1 and not tracks):
+                raise
+            refused[song.name] = str(error)
+    return tracks
+
+
 def _checked_length(path: Path, sample_rate: int) -> int:
     try:
         header = soundfile.info(path)
     except soundfile.LibsndfileError as error:
         raise _unreadable(path, error) from error
-    if lost := _lost_bytes(path):
+    if header.format not in _FORMATS:
+        raise UserError(f"{path}: {header.format} audio under the name of a WAV file; convert it to WAV")
+    if lost := lost_bytes(path):
         raise UserError(f"{path}: truncated, {lost} of the bytes its header promises are missing; copy it again")
     _check_stereo(path, header.channels)
     if header.samplerate != sample_rate:
@@ -138,7 +167,7 @@ def _checked_length(path: Path, sample_rate: int) -> int:
     return int(header.frames)
 
 
-def _lost_bytes(path: Path) -> int:
+def lost_bytes(path: Path) -> int:
     """How many bytes of audio the RIFF header promises beyond the end of the file.
 
     libsndfile shortens such a song without a word, so the chunks are walked here.
@@ -163,12 +192,12 @@ def _read_wav(path: Path, start: int, stop: int) -> NDArray[Any]:
         raise _unreadable(path, error) from error
     _check_stereo(path, audio.shape[1])
     if len(audio) != stop - start:
-        raise UserError(
+        raise UnreadableError(
             f"{path}: {len(audio)} samples read from {start}, expected {stop - start}; "
             "the file is truncated: copy it again"
         )
     if not np.isfinite(audio).all():
-        raise UserError(
+        raise UnreadableError(
             f"{path}: NaN or infinity between samples {start} and {stop}, expected finite audio; "
             "export the file again or move the song away"
         )
@@ -178,12 +207,12 @@ def _read_wav(path: Path, start: int, stop: int) -> NDArray[Any]:
 def _check_stereo(path: Path, channels: int) -> None:
     if channels != _CHANNELS:
         kind = "1 channel (mono)" if channels == 1 else f"{channels} channels"
-        raise UserError(f"{path}: {kind}, two channels are expected; convert the file to stereo")
+        raise UnreadableError(f"{path}: {kind}, two channels are expected; convert the file to stereo")
 
 
-def _unreadable(path: Path, error: soundfile.LibsndfileError) -> UserError:
+def _unreadable(path: Path, error: soundfile.LibsndfileError) -> UnreadableError:
     reason = error.error_string.rstrip(".")
-    return UserError(f"{path}: cannot be read ({reason}), expected a WAV file; copy or export it again")
+    return UnreadableError(f"{path}: cannot be read ({reason}), expected a WAV file; copy or export it again")
 
 
 def _visible(folder: Path, pattern: str = "*") -> list[Path]:

@@ -1,18 +1,20 @@
 """What teacher and student share in training: the losses, the optimizer, the validation score."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
 
-from wsa_lightning.checkpoints.files import METADATA_KEY, network_state
-from wsa_lightning.checkpoints.public import load_exactly
+from wsa_lightning.checkpoints.difference import load_exactly
+from wsa_lightning.checkpoints.reading import METADATA_KEY, network_state
 from wsa_lightning.errors import UserError
-from wsa_lightning.losses import Estimate, check_weights, weighted_sum
+from wsa_lightning.losses import Estimate, check_weights, taps_needed, weighted_sum
 from wsa_lightning.metrics import UsdrPerSong
 from wsa_lightning.models import Roformer, RoformerConfig, Separated
+from wsa_lightning.models.taps import tapped
 from wsa_lightning.separation import separate
 
 
@@ -30,6 +32,7 @@ class SeparationModule(L.LightningModule):
         final_lr_fraction: learning rate at the last step, as a fraction of ``learning_rate``.
         backend: time attention backend, see ``wsa_lightning.attention.backends``; ``auto`` picks the best.
         activation_checkpointing: trade time for memory: recompute each layer in the backward pass.
+        compile: compile the network's layers with ``torch.compile``; needs a compiler, and waits for it at first.
     """
 
     net: Roformer
@@ -43,6 +46,7 @@ class SeparationModule(L.LightningModule):
         final_lr_fraction: float = 0.05,
         backend: str = "auto",
         activation_checkpointing: bool = False,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         check_weights(loss)
@@ -53,8 +57,9 @@ class SeparationModule(L.LightningModule):
         self.final_lr_fraction = final_lr_fraction
         self.backend = backend
         self.activation_checkpointing = activation_checkpointing
+        self.terms: dict[str, Tensor] = {}
+        self.compiled = compile
         self.val_usdr: UsdrPerSong | None = None
-        self.test_usdr: UsdrPerSong | None = None
 
     @property
     def is_built(self) -> bool:
@@ -64,7 +69,13 @@ class SeparationModule(L.LightningModule):
     def build(self, config: RoformerConfig) -> Roformer:
         """Make the network."""
         self.net = Roformer(config, backend=self.backend, activation_checkpointing=self.activation_checkpointing)
+        if self.compiled:
+            self.net.compile_layers()
         return self.net
+
+    def take(self, network: Roformer) -> None:
+        """Become a copy of ``network`` as it is: no option of this module changes it."""
+        self.build(network.config).load_state_dict(network.state_dict())
 
     def forward(self, mixture: Tensor) -> Separated:
         """Mixture (B, C, N) -> audio (B, stems, C, N) and mask."""
@@ -89,18 +100,18 @@ class SeparationModule(L.LightningModule):
         ):
             if ours != theirs:
                 raise UserError(f"{key} is {theirs}, the model was made for {ours}: set {key} to that")
+        if stage == "fit":
+            self.net.config = replace(config, chunk_seconds=datamodule.chunk / datamodule.sample_rate)
         if stage in ("fit", "validate"):
             self.val_usdr = UsdrPerSong(len(datamodule.valid_songs), len(config.stems))
-        if stage == "test":
-            self.test_usdr = UsdrPerSong(len(datamodule.test_songs), len(config.stems))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """One batch of ``data.dataset.Item``s; a teacher may have added ``teacher_mask`` and ``spectrum``."""
-        audio, mask = self(batch["mixture"])
-        total, terms = weighted_sum(
-            self.loss,
-            Estimate(audio, batch["targets"], mask, batch.get("teacher_mask"), batch.get("spectrum")),
-        )
+        """One batch of ``data.dataset.Item``s; a teacher may have added its mask, its features and the spectrum."""
+        with tapped(self.net, taps_needed(self.loss)) as features:
+            audio, mask = self(batch["mixture"])
+        taught = {name: batch.get(name) for name in ("teacher_mask", "teacher_features", "spectrum")}
+        total, terms = weighted_sum(self.loss, Estimate(audio, batch["targets"], mask, features=features, **taught))
+        self.terms = {name: value.detach() for name, value in terms.items()}
         self.log("loss", total, prog_bar=True, sync_dist=True)
         self.log_dict(terms, sync_dist=True)
         return total
@@ -113,51 +124,40 @@ class SeparationModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of all songs."""
-        self._log_scores("val", self.val_usdr)
-
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """A whole song."""
-        estimate = self._separate(batch)
-        assert self.test_usdr is not None
-        self.test_usdr.update(estimate[None], batch["targets"], batch["song"])
-
-    def on_test_epoch_end(self) -> None:
-        """Log the scores of all songs."""
-        self._log_scores("test", self.test_usdr)
-
-    def _log_scores(self, split: str, metric: UsdrPerSong | None) -> None:
-        assert metric is not None
-        scores = metric.compute()
+        assert self.val_usdr is not None
+        scores = self.val_usdr.compute()
         self.log_dict(
             {
-                f"{split}/usdr": scores.median.float(),
-                f"{split}/usdr_mean": scores.mean.float(),
-                f"{split}/silent_songs": scores.silent.float(),
+                "val/usdr": scores.median.float(),
+                "val/usdr_mean": scores.mean.float(),
+                "val/silent_songs": scores.silent.float(),
             },
             prog_bar=True,
         )
-        metric.reset()
+        self.val_usdr.reset()
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Nothing: ``EvaluationCallback`` separates and scores, for the teacher too, and outlives a song that fails."""
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """A whole song (1, C, N) -> stems (stems, C, N)."""
-        return self._separate(batch)
+        return self.separate_song(batch["mixture"][0])
 
-    def _separate(self, batch: dict[str, Any]) -> Tensor:
-        """A whole song, in chunks of the length trained on."""
-        rate = self.net.config.sample_rate
-        chunk: int = self.trainer.datamodule.chunk  # type: ignore[attr-defined]
-        return separate(self.net, batch["mixture"][0], rate, chunk_seconds=chunk / rate)
+    def separate_song(self, mixture: Tensor, net: Roformer | None = None) -> Tensor:
+        """A whole song (C, N) -> (stems, C, N) as the command ``separate`` does it, by this network or another."""
+        net = net or self.net
+        return separate(net, mixture, net.config.sample_rate)
 
     def configure_optimizers(self) -> Any:
         """AdamW with linear warm-up and cosine decay, both per optimizer step."""
         optimizer = torch.optim.AdamW(
             self.net.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, betas=(0.9, 0.99)
         )
-        steps = self._planned_steps()
+        steps = self.planned_steps()
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._learning_rate_factor(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _planned_steps(self) -> int:
+    def planned_steps(self) -> int:
         """Optimizer steps of the whole run.
 
         Asking the trainer (``estimated_stepping_batches``) would build the training loader before a resumed run's
@@ -167,8 +167,7 @@ class SeparationModule(L.LightningModule):
         datamodule: Any = getattr(trainer, "datamodule", None)
         if datamodule is None:
             return int(trainer.estimated_stepping_batches)
-        batches, limit = datamodule.steps_per_epoch, trainer.limit_train_batches
-        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        batches = datamodule.batches_per_epoch
         epochs, most = trainer.max_epochs, trainer.max_steps
         steps = [most] if most >= 0 else []
         if epochs is not None and epochs >= 0:
@@ -198,7 +197,8 @@ class SeparationModule(L.LightningModule):
         if not self.is_built or stage in ("test", "predict"):
             self.build(config)
             self.setup(stage)
-        ours, theirs = self.net.config.to_dict(), config.to_dict()
+        # Another length of chunks is another training, not another architecture.
+        ours, theirs = self.net.config.to_dict(), config.to_dict() | {"chunk_seconds": self.net.config.chunk_seconds}
         if changed := [f"{key} {theirs[key]} -> {ours[key]}" for key in ours if ours[key] != theirs[key]]:
             raise UserError(
                 f"the checkpoint's architecture differs from this run's ({', '.join(changed)}): "

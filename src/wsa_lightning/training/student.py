@@ -4,7 +4,10 @@ import logging
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from wsa_lightning.checkpoints import to_student
+from wsa_lightning.checkpoints.student import SINK_STARTS
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer, RoformerConfig
 from wsa_lightning.training.module import SeparationModule
@@ -18,12 +21,16 @@ class StudentModule(SeparationModule):
     Args:
         window: width of the time attention in frames, ``window // 2`` to each side; null is full attention.
         sinks: learned sink tokens in front of the frames.
+        sink_start: where they start: ``mean`` (the mean band-split feature plus a little noise), ``random`` (plain
+            noise) or ``frames`` (the features of the first frames, averaged over some training mixtures).
         options: what every ``SeparationModule`` takes (loss, learning_rate, ...).
     """
 
-    def __init__(self, window: int | None = 16, sinks: int = 4, **options: Any) -> None:
+    def __init__(self, window: int | None = 16, sinks: int = 4, sink_start: str = "mean", **options: Any) -> None:
         super().__init__(**options)
-        self.window, self.sinks = window, sinks
+        if sink_start not in SINK_STARTS:
+            raise UserError(f"model.sink_start is {sink_start!r}: expected one of {', '.join(SINK_STARTS)}")
+        self.window, self.sinks, self.sink_start = window, sinks, sink_start
 
     def configured(self, config: RoformerConfig) -> RoformerConfig:
         """A checkpoint's architecture with this run's window."""
@@ -33,10 +40,22 @@ class StudentModule(SeparationModule):
             )
         return replace(config, window=self.window)
 
-    def adopt(self, teacher: Roformer) -> None:
-        """Become a student of ``teacher``: its weights, fresh sinks, this module's window."""
-        student = to_student(teacher, window=self.window, sinks=self.sinks)
-        self.build(student.config).load_state_dict(student.state_dict())
+    def adopt(self, teacher: Roformer, mixtures: Tensor | None = None) -> None:
+        """Become a student of ``teacher``: its weights, this module's window, fresh sinks.
+
+        Args:
+            teacher: any model.
+            mixtures: (B, C, N) of music, for ``sink_start: frames``.
+        """
+        student = to_student(
+            teacher,
+            window=self.window,
+            sinks=self.sinks,
+            sink_start=self.sink_start,
+            mixtures=mixtures,
+            share=True,  # copied in the next line
+        )
+        self.take(student)
 
     def setup(self, stage: str) -> None:
         """Insist on a teacher before training."""

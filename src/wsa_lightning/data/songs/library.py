@@ -40,11 +40,14 @@ def embedded_root(cache: Path | None = None) -> Path:
     Raises:
         UserError: the folder holds something else.
     """
-    if cache is None:
-        cache = Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("wsa-lightning"))
-    root = cache / f"songs-v{VERSION}"
+    root = cache_folder(cache) / f"songs-v{VERSION}"
     make_songs(root, train=TRAIN_SONGS, test=TEST_SONGS, seconds=SECONDS, seed=SEED)
     return root
+
+
+def cache_folder(cache: Path | None = None) -> Path:
+    """`cache`; else the environment variable WSA_LIGHTNING_CACHE; else the user's cache folder."""
+    return cache or Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("wsa-lightning"))
 
 
 def make_songs(root: Path, *, train: int, test: int, seconds: float, seed: int, workers: int | None = None) -> None:
@@ -70,7 +73,7 @@ def make_songs(root: Path, *, train: int, test: int, seconds: float, seed: int, 
     folders = [root / ("train" if i < train else "test") / name for i, name in enumerate(names)]
     missing = [(folder, i) for i, folder in enumerate(folders) if not is_song(folder)]
     if missing or not is_complete(root):
-        _write_all(missing, seed, seconds, workers or _usable_cores())
+        _write_all(missing, seed, seconds, workers or usable_cores())
         _sweep(root)
         _write_json(root / FINISHED, recipe)
         (root / STARTED).unlink(missing_ok=True)
@@ -163,7 +166,7 @@ def _each_written(missing: list[tuple[Path, int]], seed: int, seconds: float, wo
         pool.shutdown(cancel_futures=True)
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """Cores this process may use, which a container or a batch system may have cut down."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -1,6 +1,7 @@
 """The distillation callback: it owns the frozen teacher and hands its mask to the student's step."""
 
 import hashlib
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ import torch
 from wsa_lightning.checkpoints import load
 from wsa_lightning.checkpoints.files import resolve_path
 from wsa_lightning.errors import UserError
+from wsa_lightning.losses import taps_needed
 from wsa_lightning.metrics import UsdrPerSong
 from wsa_lightning.models import Roformer
+from wsa_lightning.models.taps import tapped
 from wsa_lightning.training.module import SeparationModule
 from wsa_lightning.training.student import StudentModule
+
+logger = logging.getLogger(__name__)
 
 
 class DistillationCallback(L.Callback):
@@ -34,7 +39,7 @@ class DistillationCallback(L.Callback):
 
     Args:
         teacher: a model file (ours or public), ``small-teacher`` for the shipped one, or null for no teacher.
-        config: the YAML beside a public teacher file.
+        config: the YAML of a public teacher file; null takes the one beside it, if there is one.
     """
 
     def __init__(self, teacher: str | None = "small-teacher", config: Path | None = None) -> None:
@@ -52,11 +57,14 @@ class DistillationCallback(L.Callback):
         if self.path is None or not isinstance(pl_module, StudentModule):
             return
         if stage in ("test", "predict") and not resolve_path(self.path).is_file():
-            return  # a student's checkpoint describes itself, and nothing here needs the teacher
+            if stage == "test":
+                logger.warning("distillation.teacher %s is missing: the student is scored alone", self.path)
+            return  # a student's checkpoint describes itself
         self.teacher = load(self.path, config=self.config).requires_grad_(False).eval()
         self.teacher_hash = file_hash(resolve_path(self.path))
         if not pl_module.is_built:
-            pl_module.adopt(self.teacher)
+            looks_at_music = pl_module.sink_start == "frames"
+            pl_module.adopt(self.teacher, trainer.datamodule.some_mixtures() if looks_at_music else None)  # type: ignore[attr-defined]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Move the teacher to this rank's device."""
@@ -74,13 +82,14 @@ class DistillationCallback(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Put the teacher's mask and the mixture's spectrum into the batch."""
-        if self.teacher is None or not _needs_mask(pl_module):
+        """Put the teacher's mask and features and the mixture's spectrum into the batch."""
+        if self.teacher is None or not isinstance(pl_module, SeparationModule) or not _needs_teacher(pl_module):
             return
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             spectrum = self.teacher.spectral(batch["mixture"])  # (B, C, F, T)
-            batch["teacher_mask"] = self.teacher.estimate_mask(spectrum)  # (B, stems, C, F, T)
-            batch["spectrum"] = spectrum
+            with tapped(self.teacher, taps_needed(pl_module.loss)) as features:
+                batch["teacher_mask"] = self.teacher.estimate_mask(spectrum)  # (B, stems, C, F, T)
+            batch |= {"teacher_features": features, "spectrum": spectrum}
 
     def on_validation_batch_start(
         self,
@@ -145,6 +154,10 @@ class DistillationCallback(L.Callback):
                 f"distillation.teacher is {self.path} (sha256 {self.teacher_hash[:12]}), but the checkpoint's student "
                 f"was distilled from another (sha256 {theirs[:12]}): pass that one, or start afresh without --ckpt_path"
             )
+        if None not in (self.teacher_hash, theirs) and self.teacher_hash != theirs:
+            logger.warning(
+                "distillation.teacher is %s, but this student was distilled from another: scored beside it", self.path
+            )
         self.baseline = state_dict["baseline"]
 
 
@@ -157,8 +170,6 @@ def file_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _needs_mask(pl_module: L.LightningModule) -> bool:
+def _needs_teacher(module: SeparationModule) -> bool:
     """Whether a loss term of positive weight looks at the teacher: else its forward pass is saved."""
-    return isinstance(pl_module, SeparationModule) and any(
-        weight for name, weight in pl_module.loss.items() if name.startswith("distill/")
-    )
+    return any(weight for name, weight in module.loss.items() if name.startswith("distill/"))

@@ -1,0 +1,25 @@
+"""A DataLoader that knows how long it was waited for."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+
+class TimedLoader(DataLoader[Any]):
+    """``waited`` is the time in seconds that its consumer has spent waiting for batches."""
+
+    waited = 0.0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        batches = super().__iter__()
+        while True:
+            start = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            finally:
+                self.waited += time.perf_counter() - start
+            yield batch

@@ -1,0 +1,165 @@
+"""``last.ckpt``: from where a run that was killed goes on, bit for bit."""
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.utilities import rank_zero_info
+
+from wsa_lightning.errors import UserError
+
+NAME = "last.ckpt"
+FOLDER = "checkpoints"
+
+
+class RecoveryCallback(Checkpoint):
+    """Writes ``checkpoints/last.ckpt`` every few minutes, after every epoch, and when the run is stopped.
+
+    A checkpoint always is of an optimizer boundary: the moment after an optimizer step, its scheduler step and its
+    average. A run stopped later than that, by an exception, SIGTERM or Ctrl+C, amid accumulated batches or amid
+    validation, is saved as of the last boundary, from where the same samples are seen again. Stopped within the
+    optimizer step itself, nothing is saved, and the checkpoint before stays.
+
+    Only rank 0 writes, and without waiting for the others, so that a rank that fails alone does not hang.
+
+    Args:
+        minutes: between checkpoints; null writes at the end of every epoch only.
+        every_n_steps: optimizer steps between checkpoints, as well.
+    """
+
+    def __init__(self, minutes: float | None = 10.0, every_n_steps: int | None = None) -> None:
+        for key, value in (("minutes", minutes), ("every_n_steps", every_n_steps)):
+            if value is not None and value <= 0:
+                raise UserError(f"recovery.{key} is {value}: expected more than 0, or null")
+        self.minutes, self.every_n_steps = minutes, every_n_steps
+        self._boundary: dict[str, Any] | None = None
+        self._saved_at = 0.0
+        self._resumed_random: dict[str, Any] | None = None
+        self._saved_random: dict[str, Any] | None = None
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Refuse strategies under which rank 0 does not hold the whole model."""
+        if stage == "fit" and not isinstance(trainer.strategy, (DDPStrategy, SingleDeviceStrategy)):
+            name = type(trainer.strategy).__name__
+            raise UserError(f"trainer.strategy is {name}: expected auto or ddp, checkpoints are rank 0's")
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take up the random generators where the checkpoint left them."""
+        self._saved_at = time.monotonic()
+        if self._resumed_random is not None:
+            set_random_state(self._resumed_random)
+            self._resumed_random = None
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """From here until the batch ends the weights belong to no step."""
+        self._boundary = None
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Remember a boundary; write it if it is time."""
+        if trainer.fit_loop._should_accumulate():
+            return
+        self._boundary = _boundary(trainer)
+        if self._is_due(trainer):
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the epoch's end, validation included."""
+        self._boundary = _boundary(trainer, epoch_ended=True)
+        self._save(trainer)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Write the last boundary."""
+        if self._boundary is None or not trainer.is_global_zero:
+            return
+        self._save(trainer)
+        rank_zero_info(f"stopped at step {trainer.global_step}; go on with --ckpt_path {path(trainer)}")
+
+    def _is_due(self, trainer: L.Trainer) -> bool:
+        every = self.every_n_steps
+        due = every is not None and trainer.global_step % every == 0
+        return due or (self.minutes is not None and time.monotonic() - self._saved_at >= 60 * self.minutes)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+            return
+        assert self._boundary is not None
+        self._saved_random = self._boundary["random"]
+        checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        self._saved_random = None
+        checkpoint["loops"]["fit_loop"] = self._boundary["loop"]
+        if (data := self._boundary["data"]) is not None:
+            checkpoint[data[0]] = data[1]
+        # Not trainer.save_checkpoint: it waits for all ranks, and one that fails alone would wait for ever.
+        trainer.strategy.checkpoint_io.save_checkpoint(checkpoint, path(trainer))
+        self._saved_at = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The random generators: at the boundary, or now in a checkpoint that another callback writes."""
+        return {"random": self._saved_random or random_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the generators' states until training starts."""
+        self._resumed_random = state_dict["random"]
+
+
+def path(trainer: L.Trainer) -> Path:
+    """Where a run's last checkpoint is."""
+    return Path(trainer.default_root_dir) / FOLDER / NAME
+
+
+def _boundary(trainer: L.Trainer, *, epoch_ended: bool = False) -> dict[str, Any]:
+    """Where loops, data and random generators stand now."""
+    loop = trainer.fit_loop.state_dict()
+    epoch_loop = trainer.fit_loop.epoch_loop
+    if not epoch_ended and epoch_loop.batch_progress.is_last_batch and epoch_loop._should_check_val_epoch():
+        _put_before_validation(loop)
+    datamodule: Any = getattr(trainer, "datamodule", None)
+    data = None if datamodule is None else (type(datamodule).__qualname__, datamodule.state_dict())
+    return {"loop": loop, "data": data, "random": random_state()}
+
+
+def _put_before_validation(loop: dict[str, Any]) -> None:
+    """Describe an epoch whose batches are done and whose validation has yet to run, in Lightning's terms.
+
+    As it stands in ``on_train_batch_end``, the state makes a resumed run leave this validation out.
+    """
+    batches = loop["epoch_loop.batch_progress"]
+    for count in (batches["total"], batches["current"]):
+        count["completed"] = count["processed"]
+    validation = loop["epoch_loop.val_loop.batch_progress"]
+    for count in (validation["total"], validation["current"]):
+        count |= {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+    validation["is_last_batch"] = False
+
+
+def random_state() -> dict[str, Any]:
+    """The states of all random generators of this process, as plain data."""
+    version, words, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "python": [version, list(words), gauss],
+        "numpy": [str(name), [int(key) for key in keys], int(position), int(has_gauss), float(cached)],
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Put the random generators back into a state that ``random_state`` returned."""
+    torch.set_rng_state(state["torch"].cpu())
+    if len(state["cuda"]) == torch.cuda.device_count() and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([generator.cpu() for generator in state["cuda"]])
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))

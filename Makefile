@@ -13,10 +13,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.t
 WSA := $(BIN)/python -m wsa_lightning
 
 .DEFAULT_GOAL := help
-.PHONY: help fit test lint teacher control ship tensorboard install constraints clean
+.PHONY: help fit test bench bench-full lint teacher control ship compare tensorboard install constraints clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  PYTHON=python3.12        the Python that .venv is made with (now: $(PYTHON))"
 	@echo "  ARGS='--data.root PATH'  more options for the command behind fit, control and teacher, or for pytest"
@@ -35,11 +35,26 @@ ship: .venv/.installed  ## put the finished teacher and student runs into the pa
 	$(BIN)/python experiments/shipped/ship.py runs/teacher small-teacher
 	$(BIN)/python experiments/shipped/ship.py runs/wsa_w16_s4 small
 
+compare: .venv/.installed  ## set the finished runs under LOGS (runs) side by side: table, Pareto front, a report to listen to
+	$(WSA) compare $(LOGS) $(ARGS)
+
 tensorboard: .venv/.installed  ## show the curves of every run under LOGS (runs)
 	$(BIN)/python -m tensorboard.main --logdir $(LOGS)
 
 test: .venv/.installed-dev  ## run the test-suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+
+bench: .venv/.installed-bench  ## speed and memory beside full attention and the peer packages, about 5 minutes on 2 cores
+	$(BIN)/python benchmarks/attention.py --rows 801:8 3001:2
+	$(BIN)/python benchmarks/model.py
+	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/length.py
+
+bench-full: .venv/.installed-bench  ## the same at Kim's size and up to 10 minutes of audio: an hour on 2 cores
+	$(BIN)/python benchmarks/attention.py --rows 801:60 3001:16 12001:4 24001:2 --name attention_kim
+	$(BIN)/python benchmarks/model.py --sizes kim --compile --bf16 --rounds 3 --name model_kim
+	$(BIN)/python benchmarks/training_step.py --size kim --seconds 8 --batch 1 --name training_step_kim
+	$(BIN)/python benchmarks/length.py --seconds 8 30 120 300 600 --full-up-to 120 --name length_full
 
 lint: .venv/.installed-dev  ## ruff's checks and formatting, and mypy
 	$(BIN)/python -m ruff check .
@@ -77,6 +92,11 @@ clean:  ## remove .venv, caches and build leftovers; runs/ stays
 	@$(PIP) --quiet --editable .
 	@touch $@
 	@$(BIN)/python -c 'from importlib.metadata import version as v; print("Installed: torch", v("torch"), "and lightning", v("lightning"))'
+
+.venv/.installed-bench: .venv/.installed
+	@echo "Installing the peer packages to measure against"
+	@$(PIP) --quiet --editable '.[bench]'
+	@touch $@
 
 .venv/.installed-dev: .venv/.installed
 	@echo "Installing the tests' tools"

@@ -6,3 +6,8 @@ class UserError(ValueError):
 
     The command line prints it as one line, without a traceback, and exits with status 2.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's exception says, as a part of one of our lines."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

@@ -1,5 +1,6 @@
 """The architecture of a Roformer as plain data: everything its tensors' shapes and its arithmetic depend on."""
 
+import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -10,6 +11,21 @@ Family = Literal["mel_band", "band_split"]
 
 BAND_SPLIT_WIDTHS = (2,) * 24 + (4,) * 12 + (12,) * 8 + (24,) * 8 + (48,) * 8 + (128, 129)
 """Bins per band of the public BS-Roformer: 62 bands, 1025 bins."""
+
+
+_MOST = {
+    "dim": 1 << 14, "depth": 512, "heads": 512, "dim_head": 4096, "time_blocks": 64, "frequency_blocks": 64,
+    "ff_mult": 64, "mask_hidden_layers": 64, "mlp_expansion_factor": 64, "mel_bands": 2048, "channels": 64,
+    "sample_rate": 1 << 20, "n_fft": 1 << 16, "win_length": 1 << 16, "hop_length": 1 << 16,
+}  # fmt: skip
+"""Largest values, many times those of any model: a file that states more is broken, or after the memory."""
+
+# Stems become files. Control characters and what separates folders anywhere must not be in their names.
+_FILE_NAME = re.compile(r"[^./\\:\x00-\x1f\x7f][^/\\:\x00-\x1f\x7f]{0,99}")
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -38,6 +54,7 @@ class RoformerConfig:
         zero_dc: whether bin 0 of the separated spectrum is set to zero.
         window: width of the time attention in frames, ``window // 2`` to each side; None is full attention.
         sinks: learned sink tokens in front of the frames, S.
+        chunk_seconds: length of the chunks the model was trained on; no tensor depends on it.
     """
 
     family: Family = "mel_band"
@@ -61,23 +78,42 @@ class RoformerConfig:
     zero_dc: bool = True
     window: int | None = None
     sinks: int = 0
+    chunk_seconds: float = 8.0
 
     def __post_init__(self) -> None:
         # YAML and JSON know lists only.
-        object.__setattr__(self, "stems", tuple(self.stems))
-        object.__setattr__(self, "band_widths", tuple(self.band_widths))
+        for name in ("stems", "band_widths"):
+            if not isinstance(getattr(self, name), (list, tuple)):
+                raise UserError(f"{name} is {getattr(self, name)!r}: expected a list")
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("window", "sinks"):
+            value = getattr(self, name)
+            if not _is_integer(value) and not (name == "window" and value is None):
+                raise UserError(f"{name} is {value!r}: expected an integer")
         check_pattern(self.window, self.sinks)
         if self.family not in ("mel_band", "band_split"):
             raise UserError(f"family is {self.family!r}: expected mel_band or band_split")
-        for name in ("dim", "depth", "heads", "dim_head", "time_blocks", "frequency_blocks", "ff_mult",
-                     "mask_hidden_layers", "mlp_expansion_factor", "mel_bands", "channels", "sample_rate",
-                     "n_fft", "win_length", "hop_length"):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}: expected at least 1")
+        for name, most in _MOST.items():
+            value = getattr(self, name)
+            if not _is_integer(value) or value < 1:
+                raise UserError(f"{name} is {value!r}: expected at least 1, an integer")
+            if value > most:
+                raise UserError(f"{name} is {value}: expected at most {most}, or this is no model")
+        if isinstance(self.chunk_seconds, bool) or not isinstance(self.chunk_seconds, (int, float)):
+            raise UserError(f"chunk_seconds is {self.chunk_seconds!r}: expected a number")
+        if not self.chunk_seconds > 0:
+            raise UserError(f"chunk_seconds is {self.chunk_seconds}: expected more than 0")
         if self.dim_head % 2:
             raise UserError(f"dim_head is {self.dim_head}: expected an even number, rotary embedding turns pairs")
         if not self.stems:
             raise UserError("stems is empty: expected at least one stem name")
+        for stem in self.stems:
+            if not isinstance(stem, str) or not _FILE_NAME.fullmatch(stem):
+                raise UserError(
+                    f"a stem is named {stem!r}: expected a name that files can have, without / \\ : or a dot first"
+                )
+        if not all(_is_integer(width) and width > 0 for width in self.band_widths):
+            raise UserError(f"band_widths are {str(self.band_widths)[:60]}: expected numbers of bins, at least 1 each")
         if self.win_length > self.n_fft:
             raise UserError(f"win_length is {self.win_length}: expected at most n_fft, {self.n_fft}")
         if self.family == "band_split" and sum(self.band_widths) != self.bins:
@@ -111,3 +147,10 @@ class RoformerConfig:
         if unknown:
             raise UserError(f"model config has unknown keys {unknown}: expected a subset of {sorted(known)}")
         return cls(**values)
+
+
+PUBLISHED = {
+    "kim": RoformerConfig(),
+    "viperx": RoformerConfig(family="band_split", dim=512, depth=12, mask_hidden_layers=1),
+}
+"""Architectures people use, by their author: Kim's Mel-Band RoFormer and viperx's BS-RoFormer, both for vocals."""

@@ -88,9 +88,7 @@ class Roformer(nn.Module):
 
     def estimate_mask(self, spectrum: Tensor) -> Tensor:
         """Complex spectrum (B, C, F, T) -> complex mask (B, stems, C, F, T): the network proper, STFT-free."""
-        interleaved = torch.view_as_real(spectrum).permute(0, 3, 2, 1, 4).flatten(2, 3)  # (B, T, F C, 2)
-        x = self.band_split(interleaved)  # (B, T, K, D)
-        x = self.prepend_sinks(x)  # (B, S + T, K, D)
+        x = self.prepend_sinks(self.tokens(spectrum))  # (B, S + T, K, D)
         for layer in self.layers:
             if self.activation_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(layer, x, use_reentrant=False)
@@ -99,6 +97,19 @@ class Roformer(nn.Module):
         x = self.norm(x[:, self.config.sinks :])  # (B, T, K, D)
         gains = torch.stack([estimator(x) for estimator in self.mask_estimators], dim=1)  # (B, stems, T, entries, 2)
         return self.band_merge(gains)
+
+    def tokens(self, spectrum: Tensor) -> Tensor:
+        """Complex spectrum (B, C, F, T) -> one token a band and frame (B, T, K, D)."""
+        interleaved = torch.view_as_real(spectrum).permute(0, 3, 2, 1, 4).flatten(2, 3)  # (B, T, F C, 2)
+        return self.band_split(interleaved)
+
+    def compile_layers(self) -> None:
+        """Compile every layer with ``torch.compile``, in place: names of parameters stay, the first call waits for it.
+
+        Layers share their code, so one compilation serves all of a length, and a second one all other lengths.
+        """
+        for layer in self.layers:
+            layer.compile()
 
     def prepend_sinks(self, x: Tensor) -> Tensor:
         """(B, T, K, D) -> (B, S + T, K, D): the learned sink tokens in front of the frames, the same for all."""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.attention.test_operator import output_and_gradients, tokens
 from torch import Tensor
 from torch.export import Dim, export
 from torch.utils.checkpoint import checkpoint
 
+from tests.attention.test_operator import output_and_gradients, tokens
 from wsa_lightning.attention import allowed, backends, operator, windowed_sink_attention
 from wsa_lightning.attention import flex as flex_room
 from wsa_lightning.attention.blocked import FRAMES_AT_A_TIME

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+
 from tests import golden
 from tests.conftest import TINY
-
 from wsa_lightning.checkpoints import from_public, load, save, save_public, to_public, to_student
 from wsa_lightning.checkpoints.files import METADATA_KEY, is_resumable
 from wsa_lightning.errors import UserError

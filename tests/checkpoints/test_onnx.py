@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.conftest import TINY
 from torch import Tensor
 
+from tests.conftest import TINY
 from wsa_lightning.attention import windowed_sink_attention
 from wsa_lightning.checkpoints import save, save_onnx
 from wsa_lightning.checkpoints.onnx import Core, blocks_attention

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.conftest import TINY
 
+from tests.conftest import TINY
 from wsa_lightning.checkpoints import load, save, to_public
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tests.conftest import TINY
 from torch import Tensor
 
+from tests.conftest import TINY
 from wsa_lightning.checkpoints import from_public, to_public
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.conftest import Run
 
+from tests.conftest import Run
 from wsa_lightning.data.check import SongReport, check_all, find_songs
 from wsa_lightning.errors import UserError
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.conftest import Run
 
+from tests.conftest import Run
 from wsa_lightning.data.decode import STREAMS, decode_each, find_jobs, pending
 from wsa_lightning.data.tracks import find_tracks
 from wsa_lightning.errors import UserError

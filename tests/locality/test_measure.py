@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.conftest import TINY
 from torch import Tensor
 
+from tests.conftest import TINY
 from wsa_lightning.attention.pattern import allowed
 from wsa_lightning.attention.reference import reference
 from wsa_lightning.errors import UserError

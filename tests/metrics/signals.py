@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from tests.golden import FOLDER
 from torch import Tensor
+
+from tests.golden import FOLDER
 
 CASES = json.loads((FOLDER / "metrics.json").read_text())["cases"]
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.metrics.signals import CASES, golden_signals
 from torch import Tensor
 
+from tests.metrics.signals import CASES, golden_signals
 from wsa_lightning.metrics import bleedless, csdr, csdr_frames, fullness, l1_freq, score_song, si_sdr, usdr
 from wsa_lightning.metrics.spectrum import slaney_mel_bank
 

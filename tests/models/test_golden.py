@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from tests import golden
 
+from tests import golden
 from wsa_lightning.attention import backends
 from wsa_lightning.checkpoints import from_public, to_public
 from wsa_lightning.models import Roformer

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.conftest import TINY
 
+from tests.conftest import TINY
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer
 from wsa_lightning.models.taps import TAPS, tapped

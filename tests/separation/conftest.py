@@ -1,9 +1,9 @@
 """Models that show what a pipeline does to audio."""
 
 import torch
-from tests.conftest import TINY
 from torch import Tensor, nn
 
+from tests.conftest import TINY
 from wsa_lightning.models import RoformerConfig, Separated
 
 

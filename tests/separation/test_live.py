@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.conftest import TINY
 from torch import Tensor
 
+from tests.conftest import TINY
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer, RoformerConfig
 from wsa_lightning.separation import LiveSeparator

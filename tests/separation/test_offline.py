@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.conftest import TINY
-from tests.separation.conftest import Identity
 from torch import Tensor, nn
 
+from tests.conftest import TINY
+from tests.separation.conftest import Identity
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer, RoformerConfig, Separated
 from wsa_lightning.separation import separate, separate_stream

@@ -11,9 +11,9 @@ import pytest
 import soundfile
 import torch
 from numpy.typing import NDArray
+
 from tests.conftest import TINY
 from tests.separation.conftest import Identity
-
 from wsa_lightning.errors import UserError
 from wsa_lightning.separation import separate_file
 from wsa_lightning.separation.outputs import StemFormat

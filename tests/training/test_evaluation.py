@@ -13,8 +13,8 @@ import soundfile
 import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tests.conftest import TINY, Run
 
+from tests.conftest import TINY, Run
 from wsa_lightning.checkpoints import load, save, to_student
 from wsa_lightning.metrics import DEFINITIONS, score_song
 from wsa_lightning.models import Roformer

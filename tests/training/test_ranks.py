@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from tests.conftest import Run
 
 WORDS = ("was killed", "had enough", "Traceback")

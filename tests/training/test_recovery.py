@@ -12,9 +12,9 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import MixedPrecision
+
 from tests.conftest import Run
 from tests.training.saboteur import HOOKS, DisasterError, Noise, Saboteur
-
 from wsa_lightning.checkpoints import load
 from wsa_lightning.training import MUSDBDataModule, StudentModule
 from wsa_lightning.training.callbacks.averaging import EMACallback

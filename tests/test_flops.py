@@ -76,12 +76,11 @@ def test_a_whole_song_is_counted_as_exactly_as_a_chunk_and_saves_several_times_a
 @settings(max_examples=6, deadline=None)
 @given(
     seconds=st.floats(0.001, 20.0),
-    window=st.none() | st.integers(1, 4000),
+    windows=st.lists(st.none() | st.integers(1, 4000), min_size=1, max_size=2),
     sinks=st.integers(0, 9),
     stems=st.sampled_from([("vocals",), ("vocals", "drums", "bass")]),
     rest=st.fixed_dictionaries({
         "channels": st.integers(1, 2),
-        "depth": st.integers(1, 2),
         "time_blocks": st.integers(1, 2),
         "frequency_blocks": st.integers(1, 2),
         "mask_hidden_layers": st.integers(1, 3),
@@ -89,12 +88,29 @@ def test_a_whole_song_is_counted_as_exactly_as_a_chunk_and_saves_several_times_a
     }),
 )  # fmt: skip
 def test_the_count_is_the_closed_form_for_any_architecture_and_duration(
-    family: RoformerConfig, seconds: float, window: int | None, sinks: int, stems: tuple[str, ...], rest: dict[str, Any]
+    family: RoformerConfig,
+    seconds: float,
+    windows: list[int | None],
+    sinks: int,
+    stems: tuple[str, ...],
+    rest: dict[str, Any],
 ) -> None:
-    config = replace(family, window=window, sinks=sinks, stems=stems, **rest)
+    config = replace(family, depth=len(windows), window=windows, sinks=sinks, stems=stems, **rest)
     report = count(weightless(config), seconds)
     assert report == closed_form(config, seconds)
     assert sum(report.by_module.values()) == report.total
+
+
+def test_windows_of_their_own_cost_what_the_layers_cost_alone() -> None:
+    windows = [4, 40, None]
+    together = closed_form(replace(SMALL, depth=3, window=windows, sinks=2), 2.0)
+    alone = [closed_form(replace(SMALL, depth=1, window=window, sinks=2), 2.0) for window in windows]
+    assert together.time_attention == sum(report.time_attention for report in alone)
+    assert together.time_attention_paper == sum(report.time_attention_paper for report in alone)
+    assert together.time_attention_executed == sum(report.time_attention_executed for report in alone)
+    assert together.exact_pairs == round(sum(report.exact_pairs for report in alone) / 3)
+    for layer, report in enumerate(alone):
+        assert together.by_module[f"layers.{layer}.time"] == report.by_module["layers.0.time"]
 
 
 @pytest.mark.parametrize("window, sinks", [(None, 0), (10, 8), (9, 0)])

@@ -207,6 +207,7 @@ class WsaCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         """Load a model file in the place of a checkpoint, as it is: it says its own window and sinks."""
         from wsa_lightning.checkpoints import load
+        from wsa_lightning.models import describe_window
         from wsa_lightning.training.callbacks.evaluation import EvaluationCallback
 
         if self.model_file is None:
@@ -219,7 +220,7 @@ class WsaCLI(LightningCLI):
                 callback.model_file = self.model_file
         config = network.config
         rank_zero_info(
-            f"{self.model_file}: window {config.window}, {config.sinks} sinks, as in the file "
+            f"{self.model_file}: window {describe_window(config.window)}, {config.sinks} sinks, as in the file "
             "(model.window and model.sinks are for students made from a teacher)"
         )
 

@@ -12,7 +12,7 @@ their own (``HANDLES``), and an operator that has neither a handle nor a place o
 import copy
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,9 +50,12 @@ class FlopReport:
             ``mask_estimators``.
         stft: FLOPs of the STFT and its inverse, outside ``total``: 2.5 n log2 n a real FFT of size n
             (FFTW's convention), windowing and overlap-add not counted.
-        paper_pairs: the paper's T (w + S) pairs, T² for full attention; pairs are per head, band and block.
+        paper_pairs: the paper's T (w + S) pairs, T² for full attention; pairs are per head, band and block, and where
+            layers have windows of their own the mean over the layers, rounded.
         exact_pairs: pairs the mask allows, the sinks' own rows included.
         executed_pairs: pairs the ``blocked`` backend computes, whole blocks being dense.
+        time_attention_paper: ``time_attention``, had the mask the paper's pairs.
+        time_attention_executed: ``time_attention`` as the ``blocked`` backend computes it.
     """
 
     seconds: float
@@ -65,21 +68,13 @@ class FlopReport:
     paper_pairs: int
     exact_pairs: int
     executed_pairs: int
+    time_attention_paper: int
+    time_attention_executed: int
 
     @property
     def total(self) -> int:
         """FLOPs of the network: linear layers and attention."""
         return self.linear + self.time_attention + self.frequency_attention
-
-    @property
-    def time_attention_paper(self) -> int:
-        """``time_attention``, had the mask the paper's T (w + S) pairs."""
-        return self.time_attention // self.exact_pairs * self.paper_pairs
-
-    @property
-    def time_attention_executed(self) -> int:
-        """``time_attention`` as the ``blocked`` backend computes it, whole blocks being dense."""
-        return self.time_attention // self.exact_pairs * self.executed_pairs
 
 
 def count(model: Roformer, seconds: float = 8.0) -> FlopReport:
@@ -126,9 +121,11 @@ def closed_form(config: RoformerConfig, seconds: float = 8.0) -> FlopReport:
     time_linear = config.time_blocks * block_linear
     frequency_linear = config.frequency_blocks * block_linear
 
-    time_pairs = config.time_blocks * bands * allowed_pairs(frames, config.window, config.sinks)
+    time_attention = [
+        attention_flops(config.time_blocks * bands * pairs, config.heads, config.dim_head)
+        for pairs in _per_layer(allowed_pairs, config, frames)
+    ]
     frequency_pairs = config.frequency_blocks * length * bands**2
-    time_attention = attention_flops(time_pairs, config.heads, config.dim_head)
     frequency_attention = attention_flops(frequency_pairs, config.heads, config.dim_head)
 
     hidden = config.mlp_expansion_factor * dim
@@ -142,11 +139,11 @@ def closed_form(config: RoformerConfig, seconds: float = 8.0) -> FlopReport:
         seconds=seconds,
         frames=frames,
         linear=band_split + config.depth * (time_linear + frequency_linear) + mask_estimators,
-        time_attention=config.depth * time_attention,
+        time_attention=sum(time_attention),
         frequency_attention=config.depth * frequency_attention,
         by_module={
             "band_split": band_split,
-            **{f"layers.{i}.time": time_linear + time_attention for i in layers},
+            **{f"layers.{i}.time": time_linear + time_attention[i] for i in layers},
             **{f"layers.{i}.frequency": frequency_linear + frequency_attention for i in layers},
             "mask_estimators": mask_estimators,
         },
@@ -182,12 +179,21 @@ def _stft_flops(config: RoformerConfig, transforms: int) -> int:
 
 
 def _pairs(config: RoformerConfig, frames: int) -> dict[str, int]:
-    pattern = (frames, config.window, config.sinks)
+    paper, exact, executed = (
+        sum(_per_layer(formula, config, frames)) for formula in (paper_pairs, allowed_pairs, executed_pairs)
+    )
+    pair = attention_flops(config.time_blocks * config.bands, config.heads, config.dim_head)
     return {
-        "paper_pairs": paper_pairs(*pattern),
-        "exact_pairs": allowed_pairs(*pattern),
-        "executed_pairs": executed_pairs(*pattern),
+        "paper_pairs": round(paper / config.depth),
+        "exact_pairs": round(exact / config.depth),
+        "executed_pairs": round(executed / config.depth),
+        "time_attention_paper": pair * paper,
+        "time_attention_executed": pair * executed,
     }
+
+
+def _per_layer(formula: Callable[[int, int | None, int], int], config: RoformerConfig, frames: int) -> list[int]:
+    return [formula(frames, window, config.sinks) for window in config.windows]
 
 
 def _weightless_copy(model: Roformer) -> Roformer:

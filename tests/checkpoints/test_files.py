@@ -118,6 +118,20 @@ def test_a_companion_yaml_says_what_tensors_cannot(student: Roformer, tmp_path: 
     assert (loaded.config.window, loaded.config.hop_length) == (6, 512)
 
 
+def test_windows_of_their_own_survive_every_format_and_a_change_of_them_keeps_the_weights(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    deep = Roformer(replace(TINY, depth=2, window=[6, None], sinks=2))
+    save(deep, tmp_path / "deep.safetensors")
+    assert_same(load(tmp_path / "deep.safetensors"), deep)
+    companion = save_public(deep, tmp_path / "deep.ckpt")
+    assert "wsa_window_len:\n  - 6\n  - null\n" in companion.read_text()
+    assert_same(load(tmp_path / "deep.ckpt"), deep)
+    companion.write_text(companion.read_text().replace("- null", "- 6"))
+    assert load(tmp_path / "deep.ckpt").config.window == 6, "a list of one width is that width"
+    assert load(tmp_path / "deep.safetensors", window=[4, 12]).config.windows == (4, 12)
+    assert_same(to_student(to_student(deep, window=[4, 12]), window=[6, None]), deep)
+
+
 @pytest.mark.parametrize("name", ["public.yaml", "public.yml", "config_vocals.yaml"])
 def test_the_yaml_beside_a_file_is_found(name: str, student: Roformer, tmp_path: Path) -> None:
     torch.save(to_public(student), tmp_path / "public.ckpt")

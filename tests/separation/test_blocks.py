@@ -16,7 +16,7 @@ from wsa_lightning.models import Roformer, RoformerConfig
 from wsa_lightning.separation import cost_factor, plan_blocks, receptive_frames, separate
 from wsa_lightning.separation.blocks import BlockPlan, cut, join, receptive_samples
 
-STUDENT = replace(TINY, depth=2, window=10, sinks=0)
+STUDENT = replace(TINY, depth=2, window=[4, 16], sinks=0)
 PLANS = st.one_of(
     st.builds(
         lambda length, overlap: BlockPlan(length, length // overlap, ramp=length // 2 if overlap > 1 else 0),
@@ -50,8 +50,10 @@ def test_blocks_joined_again_are_the_song_however_it_arrives(samples: int, plan:
 def test_a_students_blocks_overlap_by_9_percent_and_a_teachers_by_half() -> None:
     paper = RoformerConfig(window=10, sinks=8)
     assert receptive_frames(paper) == 6 * 5
+    assert receptive_frames(replace(paper, window=[2, 4, 6, 8, 10, 12])) == 1 + 2 + 3 + 4 + 5 + 6
     assert cost_factor(paper) == pytest.approx(1.0925, abs=0.001)
     assert cost_factor(replace(paper, window=None, sinks=0)) == 2
+    assert cost_factor(replace(paper, window=[10, 10, 10, 10, 10, None])) == 2, "one full layer hears everything"
     assert cost_factor(paper, overlap=4) == 4
     assert cost_factor(paper, chunk_seconds=60) < 1.02
 

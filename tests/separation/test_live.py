@@ -17,7 +17,13 @@ from wsa_lightning.separation import LiveSeparator
 
 STUDENT = replace(TINY, depth=2, window=6)
 BAND_SPLIT = replace(
-    STUDENT, family="band_split", win_length=1024, time_blocks=2, zero_dc=False, stems=("vocals", "drums")
+    STUDENT,
+    window=[2, 8],
+    family="band_split",
+    win_length=1024,
+    time_blocks=2,
+    zero_dc=False,
+    stems=("vocals", "drums"),
 )
 
 

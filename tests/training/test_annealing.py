@@ -1,5 +1,6 @@
 """Windows narrow and sinks warm up as configured, and the finished student has its own window."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,30 +8,45 @@ import lightning as L
 import pytest
 import torch
 
+from tests.conftest import TINY
+from wsa_lightning.checkpoints import save
 from wsa_lightning.errors import UserError
+from wsa_lightning.models import Roformer, Window
 from wsa_lightning.training import MUSDBDataModule, StudentModule
 from wsa_lightning.training.callbacks.annealing import SinkWarmupCallback, WindowAnnealingCallback
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
+
+
+@pytest.fixture(scope="module")
+def deep_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two layers, untrained."""
+    path = tmp_path_factory.mktemp("teacher") / "deep.safetensors"
+    save(Roformer(replace(TINY, depth=2)), path)
+    return path
+
+
+def windows(student: Any) -> tuple[int | None, ...]:
+    return tuple(layer.time.blocks[0].attention.window for layer in student.net.layers)
 
 
 class Spy(L.Callback):
     """Notes every step's window, and the weights before and after it."""
 
     def __init__(self) -> None:
-        self.training: list[int | None] = []
-        self.validation: list[int | None] = []
+        self.training: list[tuple[int | None, ...]] = []
+        self.validation: list[tuple[int | None, ...]] = []
         self.states: list[dict[str, torch.Tensor]] = []
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, *_: Any) -> None:
-        self.training.append(pl_module.net.layers[0].time.blocks[0].attention.window)
+        self.training.append(windows(pl_module))
         self.states.append({name: tensor.clone() for name, tensor in pl_module.net.state_dict().items()})
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        self.validation.append(pl_module.net.layers[0].time.blocks[0].attention.window)
+        self.validation.append(windows(pl_module))
 
 
 def train(
-    songs: Path, teacher: Path, folder: Path, callback: L.Callback, *, sinks: int = 2
+    songs: Path, teacher: Path, folder: Path, callback: L.Callback, *, window: Window = 6, sinks: int = 2
 ) -> tuple[StudentModule, Spy]:
     L.seed_everything(0)
     spy = Spy()
@@ -39,19 +55,20 @@ def train(
         callbacks=[DistillationCallback(str(teacher)), callback, spy],
         use_distributed_sampler=False, enable_model_summary=False, enable_checkpointing=False,
     )  # fmt: skip
-    student = StudentModule(window=6, sinks=sinks, loss={"audio/l1": 1.0}, warmup_steps=1)
+    student = StudentModule(window=window, sinks=sinks, loss={"audio/l1": 1.0}, warmup_steps=1)
     data = MUSDBDataModule(songs, chunk_seconds=0.3, batch_size=1, steps_per_epoch=3, chunks_per_song=1, workers=0)
     trainer.fit(student, data)
     return student, spy
 
 
 def test_windows_narrow_in_even_stages_and_validation_has_the_students_own(
-    songs: Path, tiny_teacher: Path, tmp_path: Path
+    songs: Path, deep_teacher: Path, tmp_path: Path
 ) -> None:
-    student, spy = train(songs, tiny_teacher, tmp_path, WindowAnnealingCallback([20, 10, 4], steps=5))
-    assert spy.training == [20, 20, 10, 10, 6, 6]
-    assert set(spy.validation) == {6}
-    assert student.net.layers[0].time.blocks[0].attention.window == 6
+    annealing = WindowAnnealingCallback([20, 10, 4], steps=5)
+    student, spy = train(songs, deep_teacher, tmp_path, annealing, window=[6, 16])
+    assert spy.training == [(20, 20), (20, 20), (10, 16), (10, 16), (6, 16), (6, 16)]
+    assert set(spy.validation) == {(6, 16)}
+    assert windows(student) == (6, 16)
 
 
 def test_only_the_sinks_move_during_their_warm_up(songs: Path, tiny_teacher: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import yaml
 
 from wsa_lightning.checkpoints.variants import refuse_stated_variants
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import RoformerConfig
+from wsa_lightning.models import RoformerConfig, normal_window
 
 SUFFIXES = (".yaml", ".yml")
 MODEL_SUFFIXES = (".ckpt", ".pt", ".pth", ".th", ".safetensors")
@@ -29,7 +29,6 @@ _MODEL_KEYS = {
     "stft_n_fft": "n_fft",
     "stft_hop_length": "hop_length",
     "stft_win_length": "win_length",
-    "wsa_window_len": "window",
     "n_wsa_sinks": "sinks",
     "num_stems": "num_stems",
 }
@@ -76,10 +75,10 @@ def read_companion(config: Companion | None) -> dict[str, Any]:
     stated: dict[str, Any] = {
         ours: _integer(public, model[public]) for public, ours in _MODEL_KEYS.items() if model.get(public) is not None
     }
+    if (window := model.get("wsa_window_len")) is not None or (model.get("n_wsa_sinks") and "wsa_window_len" in model):
+        stated["window"] = _window(window)
     if "dim" in model and "depth" in model:  # a whole section: what it leaves out has the constructors' default
         stated.setdefault("hop_length", PUBLIC_HOP)
-    if model.get("n_wsa_sinks") and "wsa_window_len" in model and model["wsa_window_len"] is None:
-        stated["window"] = None
     if model.get("freqs_per_bands") is not None:
         stated["band_widths"] = tuple(
             _integer("freqs_per_bands", width) for width in _sequence("freqs_per_bands", model["freqs_per_bands"])
@@ -143,6 +142,8 @@ def unsaid(config: RoformerConfig) -> list[str]:
         )
     if config.window is not None or config.sinks:
         lines.append("a student runs here and in the paper's release; MSST and the packages know full attention alone")
+    if isinstance(config.window, tuple):
+        lines.append("each layer has a window of its own: the paper's release knows one for all layers")
     if config.zero_dc and config.family == "mel_band":
         lines.append("zero_dc is on: MSST reads it, melband-roformer-infer keeps the DC bin")
     return lines
@@ -188,7 +189,7 @@ def _model_section(config: RoformerConfig) -> dict[str, Any]:
         "multi_stft_normalized": False,
     }
     if config.window is not None or config.sinks:
-        section |= {"wsa_window_len": config.window, "n_wsa_sinks": config.sinks}
+        section |= {"wsa_window_len": config.to_dict()["window"], "n_wsa_sinks": config.sinks}
     return section
 
 
@@ -220,6 +221,17 @@ def _integer(key: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
         raise UserError(f"{key} is {value!r}: expected a whole number")
     return int(value)
+
+
+def _window(value: Any) -> int | tuple[int | None, ...] | None:
+    """One window, or a list of one a layer in the form that ``RoformerConfig`` has it."""
+    if not isinstance(value, (list, tuple)):
+        return None if value is None else _integer("wsa_window_len", value)
+    return normal_window([_window_of_layer(width) for width in value], len(value))
+
+
+def _window_of_layer(value: Any) -> int | None:
+    return None if value is None else _integer("wsa_window_len", value)
 
 
 def _boolean(key: str, value: Any) -> bool:

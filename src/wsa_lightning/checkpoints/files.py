@@ -19,7 +19,7 @@ from wsa_lightning.checkpoints.public import KEEP, check_agreement, from_public,
 from wsa_lightning.checkpoints.reading import METADATA_KEY, read
 from wsa_lightning.checkpoints.student import Keep, to_student
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import Roformer, RoformerConfig
+from wsa_lightning.models import Roformer, RoformerConfig, Window
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def load(
     path: Path | str,
     *,
     config: Companion | None = None,
-    window: int | None | Literal[Keep.KEEP] = KEEP,
+    window: Window | Literal[Keep.KEEP] = KEEP,
     sinks: int | Literal[Keep.KEEP] = KEEP,
 ) -> Roformer:
     """A Roformer in fp32 on the CPU, from any model file we know, recognised by its content.
@@ -47,7 +47,7 @@ def load(
     Args:
         path: our ``.safetensors`` or Lightning ``.ckpt``, a public checkpoint, or the name of a shipped model.
         config: the YAML of a public file (see ``from_public``); None takes the one beside the file, if there is one.
-        window: another time attention than the file's; None is full.
+        window: another time attention than the file's; None is full, a list has one a layer.
         sinks: another number of sinks than the file's.
 
     Raises:

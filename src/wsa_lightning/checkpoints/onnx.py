@@ -80,7 +80,7 @@ def _captured(model: Roformer) -> torch.export.ExportedProgram:
 
     The capture wants more than one block of frames; the operators it finds are right for fewer as well.
     """
-    config, block = model.config, block_size(model.config.window or 1)
+    config, block = model.config, block_size(max(window or 1 for window in model.config.windows))
     frames, batch = torch.export.Dim("frames", min=block + 1), torch.export.Dim("batch")
     with torch.no_grad():
         return torch.export.export(

@@ -15,7 +15,7 @@ from wsa_lightning.checkpoints.layout import is_rotary, ours_name, public_name
 from wsa_lightning.checkpoints.student import Keep, to_student
 from wsa_lightning.checkpoints.variants import refuse_variants
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import Roformer, RoformerConfig
+from wsa_lightning.models import Roformer, RoformerConfig, Window
 from wsa_lightning.models.rotary import rotary_frequencies
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def from_public(
     state_dict: Mapping[str, Any],
     *,
     config: Companion | None = None,
-    window: int | None | Literal[Keep.KEEP] = KEEP,
+    window: Window | Literal[Keep.KEEP] = KEEP,
     sinks: int | Literal[Keep.KEEP] = KEEP,
     share: bool = False,
 ) -> Roformer:
@@ -40,7 +40,8 @@ def from_public(
         state_dict: names to tensors, as published (``golden/keys_*.json`` of the tests list three layouts).
         config: what tensors cannot say (hop, zero_dc, window): a companion YAML's path, its dict, or the dict
             of its ``model:`` section. Checked against the tensors.
-        window: width of the time attention in frames, None for full; KEEP is what the file says.
+        window: width of the time attention in frames, None for full, or a list of one a layer; KEEP is what the file
+            says.
         sinks: sink tokens; another number than the file's starts them afresh (``to_student``).
         share: make the tensors themselves the model's parameters, dtype included, instead of copies in fp32.
 

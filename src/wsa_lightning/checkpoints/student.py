@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wsa_lightning.checkpoints.filling import fill
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import Roformer
+from wsa_lightning.models import Roformer, Window
 
 SINK_SEED = 0
 SINK_NOISE = 0.1
@@ -29,7 +29,7 @@ class Keep(Enum):
 def to_student(
     teacher: Roformer,
     *,
-    window: int | None | Literal[Keep.KEEP] = Keep.KEEP,
+    window: Window | Literal[Keep.KEEP] = Keep.KEEP,
     sinks: int | Literal[Keep.KEEP] = Keep.KEEP,
     sink_start: str = "mean",
     mixtures: Tensor | None = None,
@@ -41,7 +41,7 @@ def to_student(
 
     Args:
         teacher: returned as it is where nothing changes.
-        window: width of the time attention in frames, None for full.
+        window: width of the time attention in frames, None for full; a list has one a layer.
         sinks: sink tokens; another number than the teacher's starts them afresh.
         sink_start: where they start, one of ``SINK_STARTS``.
         mixtures: (B, C, N) of music; only ``frames`` looks at it.

@@ -6,7 +6,7 @@ from typing import Literal
 from wsa_lightning.checkpoints import KEEP, load, save, save_onnx, save_public
 from wsa_lightning.checkpoints.companion import unsaid
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import Roformer
+from wsa_lightning.models import Roformer, Window, describe_window
 
 Format = Literal["ours", "public", "onnx"]
 SUFFIXES: dict[Format, tuple[str, ...]] = {
@@ -20,7 +20,7 @@ def convert(
     input: str,
     output: Path,
     *,
-    window: int | None | Literal["keep"] = "keep",
+    window: Window | Literal["keep"] = "keep",
     sinks: int | Literal["keep"] = "keep",
     format: Format | None = None,
     config: Path | None = None,
@@ -31,7 +31,8 @@ def convert(
     Args:
         input: any model file this project opens, or the name of a shipped model.
         output: the file to write; the public layout puts a YAML of the same name beside it.
-        window: width of the time attention in frames, null for full attention, keep for what the file says.
+        window: width of the time attention in frames, null for full attention, a list of one a layer, or keep for what
+            the file says.
         sinks: sink tokens; another number than the file's starts at the mean band-split feature, plus a little noise.
         format: what to write; by default what the suffix of OUTPUT says (.safetensors ours, .ckpt public, .onnx).
         config: the YAML of a public INPUT; by default the one beside it.
@@ -74,7 +75,7 @@ def describe(model: Roformer) -> str:
     """A model in one line."""
     config = model.config
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    attention = "full attention" if config.window is None else f"window {config.window}"
+    attention = "full attention" if config.window is None else f"window {describe_window(config.window)}"
     return (
         f"{config.family}, {parameters / 1e6:.1f} M parameters, {attention}, {config.sinks} sinks, "
         f"{', '.join(config.stems)}, hop {config.hop_length} at {config.sample_rate} Hz"

@@ -9,9 +9,8 @@ from typing import Literal
 from rich.console import Console
 
 from wsa_lightning import checkpoints, figures
-from wsa_lightning.attention import check_pattern
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import RoformerConfig
+from wsa_lightning.models import RoformerConfig, Window
 from wsa_lightning.models.config import PUBLISHED
 from wsa_lightning.studies.cost import DEFINITIONS, compare_costs, cost_figure, cost_table, full_attention
 from wsa_lightning.studies.output import results_folder, to_csv
@@ -24,7 +23,7 @@ def flops(
     size: Literal["kim", "viperx"] = "kim",
     checkpoint: str | None = None,
     config: Path | None = None,
-    window: int | None = None,
+    window: Window = None,
     sinks: int | None = None,
     seconds: list[float] = [8.0, 60.0, 240.0],  # noqa: B006  (never changed; a list is what the option parser shows)
     overlap: int | None = None,
@@ -36,7 +35,7 @@ def flops(
         size: a published architecture: kim (Mel-Band, 228 M parameters) or viperx (Band-Split, 160 M).
         checkpoint: a model file, or small or small-teacher; instead of size.
         config: the YAML beside a public checkpoint.
-        window: the student's window in frames; the checkpoint's own, else the paper's 10.
+        window: the student's window in frames, or a list of one a layer; the checkpoint's own, else the paper's 10.
         sinks: the student's sinks; the checkpoint's own, else the paper's 8.
         seconds: durations of the audio.
         overlap: chunks a sample lies in when a song is separated; the separation's own if not given.
@@ -77,10 +76,7 @@ def _architecture(checkpoint: str, config: Path | None) -> RoformerConfig:
     return checkpoints.load(checkpoint, config=config).config
 
 
-def _student(config: RoformerConfig, window: int | None, sinks: int | None) -> RoformerConfig:
+def _student(config: RoformerConfig, window: Window, sinks: int | None) -> RoformerConfig:
     """The architecture with the window and sinks asked for, else its own, else the paper's."""
     own = (PAPERS_WINDOW, PAPERS_SINKS) if config.window is None else (config.window, config.sinks)
-    window = own[0] if window is None else window
-    sinks = own[1] if sinks is None else sinks
-    check_pattern(window, sinks)
-    return replace(config, window=window, sinks=sinks)
+    return replace(config, window=own[0] if window is None else window, sinks=own[1] if sinks is None else sinks)

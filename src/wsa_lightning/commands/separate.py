@@ -15,7 +15,7 @@ from rich.text import Text
 from wsa_lightning import checkpoints
 from wsa_lightning.checkpoints.files import resolve_path
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import Roformer
+from wsa_lightning.models import Roformer, describe_window
 from wsa_lightning.separation import plan_blocks
 from wsa_lightning.separation.audio import open_audio
 from wsa_lightning.separation.inputs import Song, find_songs
@@ -78,7 +78,7 @@ def separate(
         f"{precision}, {subtype}"
     )
     window = model.config.window
-    attention = "full attention" if window is None else f"window {window}, {model.config.sinks} sinks"
+    attention = "full attention" if window is None else f"window {describe_window(window)}, {model.config.sinks} sinks"
     print(f"{checkpoint}: {attention}, {plan.length / plan.step:.2f} s computed for each second of a song, on {on}")
     if compile:
         model = cast(Roformer, torch.compile(model))

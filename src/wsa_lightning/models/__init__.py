@@ -2,5 +2,14 @@
 
 from wsa_lightning.models.config import BAND_SPLIT_WIDTHS, RoformerConfig
 from wsa_lightning.models.roformer import Roformer, Separated
+from wsa_lightning.models.windows import Window, describe_window, normal_window
 
-__all__ = ["BAND_SPLIT_WIDTHS", "Roformer", "RoformerConfig", "Separated"]
+__all__ = [
+    "BAND_SPLIT_WIDTHS",
+    "Roformer",
+    "RoformerConfig",
+    "Separated",
+    "Window",
+    "describe_window",
+    "normal_window",
+]

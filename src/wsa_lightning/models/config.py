@@ -1,11 +1,13 @@
 """The architecture of a Roformer as plain data: everything its tensors' shapes and its arithmetic depend on."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from wsa_lightning.attention import check_pattern
 from wsa_lightning.errors import UserError
+from wsa_lightning.models.windows import Window, normal_window
 
 Family = Literal["mel_band", "band_split"]
 
@@ -52,7 +54,8 @@ class RoformerConfig:
         win_length: STFT window (periodic Hann) in samples.
         hop_length: samples between frames.
         zero_dc: whether bin 0 of the separated spectrum is set to zero.
-        window: width of the time attention in frames, ``window // 2`` to each side; None is full attention.
+        window: width of the time attention in frames, ``window // 2`` to each side; None is full attention. A list
+            has one a layer; where all are alike it becomes that one window.
         sinks: learned sink tokens in front of the frames, S.
         chunk_seconds: length of the chunks the model was trained on; no tensor depends on it.
     """
@@ -76,7 +79,7 @@ class RoformerConfig:
     win_length: int = 2048
     hop_length: int = 441
     zero_dc: bool = True
-    window: int | None = None
+    window: Window = None
     sinks: int = 0
     chunk_seconds: float = 8.0
 
@@ -86,11 +89,9 @@ class RoformerConfig:
             if not isinstance(getattr(self, name), (list, tuple)):
                 raise UserError(f"{name} is {getattr(self, name)!r}: expected a list")
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("window", "sinks"):
-            value = getattr(self, name)
-            if not _is_integer(value) and not (name == "window" and value is None):
-                raise UserError(f"{name} is {value!r}: expected an integer")
-        check_pattern(self.window, self.sinks)
+        if not _is_integer(self.sinks):
+            raise UserError(f"sinks is {self.sinks!r}: expected an integer")
+        check_pattern(None, self.sinks)
         if self.family not in ("mel_band", "band_split"):
             raise UserError(f"family is {self.family!r}: expected mel_band or band_split")
         for name, most in _MOST.items():
@@ -99,6 +100,7 @@ class RoformerConfig:
                 raise UserError(f"{name} is {value!r}: expected at least 1, an integer")
             if value > most:
                 raise UserError(f"{name} is {value}: expected at most {most}, or this is no model")
+        object.__setattr__(self, "window", normal_window(self.window, self.depth))
         if isinstance(self.chunk_seconds, bool) or not isinstance(self.chunk_seconds, (int, float)):
             raise UserError(f"chunk_seconds is {self.chunk_seconds!r}: expected a number")
         if not self.chunk_seconds > 0:
@@ -129,15 +131,18 @@ class RoformerConfig:
         """Bands, K."""
         return self.mel_bands if self.family == "mel_band" else len(self.band_widths)
 
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """The window of every layer."""
+        return tuple(self.window) if isinstance(self.window, Sequence) else (self.window,) * self.depth
+
     def frames(self, seconds: float) -> int:
         """STFT frames of ``seconds`` of audio, T (centred frames; 8 s -> 801 at hop 441)."""
         return round(seconds * self.sample_rate) // self.hop_length + 1
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for YAML, JSON and checkpoints."""
-        plain = asdict(self)
-        plain["stems"], plain["band_widths"] = list(self.stems), list(self.band_widths)
-        return plain
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "RoformerConfig":

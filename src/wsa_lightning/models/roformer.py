@@ -29,9 +29,9 @@ class Separated(NamedTuple):
 class Layer(nn.Module):
     """One layer of figure 1: attention along time in every band, then across the bands in every frame."""
 
-    def __init__(self, config: RoformerConfig, backend: str) -> None:
+    def __init__(self, config: RoformerConfig, window: int | None, backend: str) -> None:
         super().__init__()
-        self.time = Transformer(config, config.time_blocks, window=config.window, sinks=config.sinks, backend=backend)
+        self.time = Transformer(config, config.time_blocks, window=window, sinks=config.sinks, backend=backend)
         self.frequency = Transformer(config, config.frequency_blocks)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class Roformer(nn.Module):
         self.band_split = BandSplit(config)
         if config.sinks:
             self.sinks = nn.Parameter(0.02 * torch.randn(config.sinks, config.bands, config.dim))
-        self.layers = nn.ModuleList(Layer(config, backend) for _ in range(config.depth))
+        self.layers = nn.ModuleList(Layer(config, window, backend) for window in config.windows)
         self.norm = RMSNorm(config.dim) if config.family == "band_split" else nn.Identity()
         self.mask_estimators = nn.ModuleList(MaskEstimator(config) for _ in config.stems)
         self.band_merge = BandMerge(config)
@@ -106,7 +106,8 @@ class Roformer(nn.Module):
     def compile_layers(self) -> None:
         """Compile every layer with ``torch.compile``, in place: names of parameters stay, the first call waits for it.
 
-        Layers share their code, so one compilation serves all of a length, and a second one all other lengths.
+        Layers of the same window share their code, so one compilation serves all of a length, and a second one all
+        other lengths.
         """
         for layer in self.layers:
             layer.compile()

@@ -81,7 +81,7 @@ def plan_blocks(config: RoformerConfig, chunk_seconds: float | None = None, over
     Raises:
         UserError: a length or an overlap that is not positive.
     """
-    by_halo = config.window is not None and overlap is None
+    by_halo = None not in config.windows and overlap is None
     seconds = config.chunk_seconds if chunk_seconds is None else chunk_seconds
     if chunk_seconds is None and by_halo:
         seconds = max(seconds, STUDENT_SECONDS)
@@ -102,9 +102,10 @@ def plan_blocks(config: RoformerConfig, chunk_seconds: float | None = None, over
 
 def receptive_frames(config: RoformerConfig) -> int:
     """Frames to either side that reach a frame's mask through windowed attention, sinks aside."""
-    if config.window is None:
-        raise UserError("window is null: full attention sees everything, expected a windowed student")
-    return config.depth * config.time_blocks * (config.window // 2)
+    halves = [window // 2 for window in config.windows if window is not None]
+    if len(halves) < config.depth:
+        raise UserError("a window is null: full attention sees everything, expected a student windowed in every layer")
+    return config.time_blocks * sum(halves)
 
 
 def receptive_samples(config: RoformerConfig) -> int:

@@ -84,9 +84,9 @@ class _LiveAttention:
     """Windowed sink attention with a cache of keys and values."""
 
     def __init__(self, attention: Attention, config: RoformerConfig, memory: int) -> None:
-        assert config.window is not None
+        assert attention.window is not None
         self._attention = attention
-        self._half, self._memory = config.window // 2, memory
+        self._half, self._memory = attention.window // 2, memory
         self._arrived = self._answered = 0  # frames since the stream began
         empty = attention.to_out.weight.new_zeros(config.bands, config.heads, 0, config.dim_head)
         self._queries = self._keys = self._values = empty  # of frames up to the newest

@@ -10,6 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from wsa_lightning import figures
+from wsa_lightning.models import describe_window
 from wsa_lightning.studies.events import write_events
 from wsa_lightning.studies.groups import Comparison, Group
 from wsa_lightning.studies.output import results_folder, to_csv
@@ -40,7 +41,7 @@ def group_tables(group: Group, width: int) -> list[Table]:
     }
     title = f"{group.letter}: {group.title}"
     pattern = {
-        "w": ["full" if model.window is None else str(model.window) for model in group.models],
+        "w": [describe_window(model.window) for model in group.models],
         "S": [str(model.sinks) for model in group.models],
     }
     whole = _table(group, title, {**pattern, **usdr, **others, **costs})
@@ -85,7 +86,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
             "run": model.name,
             "is_teacher": model.is_teacher,
             "pareto": on,
-            "window": "full" if model.window is None else model.window,
+            "window": describe_window(model.window),
             "sinks": model.sinks,
             **{
                 f"{metric}_{kind}": getattr(model.scores.get(metric, NO_SCORE), kind)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from wsa_lightning import figures
 from wsa_lightning.flops import FlopReport, closed_form, count
-from wsa_lightning.models import Roformer, RoformerConfig
+from wsa_lightning.models import Roformer, RoformerConfig, describe_window
 from wsa_lightning.separation import cost_factor
 
 
@@ -49,7 +49,7 @@ class Cost:
             "model": self.name,
             "seconds": report.seconds,
             "frames": report.frames,
-            "window": self.config.window,
+            "window": self.config.to_dict()["window"],
             "sinks": self.config.sinks,
             "pairs_paper": report.paper_pairs,
             "pairs_exact": report.exact_pairs,
@@ -100,7 +100,11 @@ def cost_table(teacher: Cost, student: Cost) -> Table:
     title = f"{ours.seconds:g} s of audio, {ours.frames:,} frames"
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     table.add_column("score pairs")
-    for column in ("teacher, full", f"student, w {_window(student.config)}, S {student.config.sinks}", "ratio"):
+    for column in (
+        "teacher, full",
+        f"student, w {describe_window(student.config.window)}, S {student.config.sinks}",
+        "ratio",
+    ):
         table.add_column(column, justify="right", no_wrap=True)
 
     def pairs(label: str, name: str) -> None:
@@ -132,10 +136,6 @@ def cost_table(teacher: Cost, student: Cost) -> Table:
 
 def _giga(flops: float) -> str:
     return f"{flops / 1e9:,.1f}" if flops >= 1e12 else f"{flops / 1e9:.3f}"
-
-
-def _window(config: RoformerConfig) -> str:
-    return "full" if config.window is None else str(config.window)
 
 
 def cost_figure(teacher: RoformerConfig, student: RoformerConfig, longest: float, marks: Sequence[float]) -> Figure:
@@ -171,7 +171,7 @@ def cost_figure(teacher: RoformerConfig, student: RoformerConfig, longest: float
 
 
 def _student_label(config: RoformerConfig) -> str:
-    return f"student, w {_window(config)}, S {config.sinks}"
+    return f"student, w {describe_window(config.window)}, S {config.sinks}"
 
 
 def full_attention(config: RoformerConfig) -> RoformerConfig:

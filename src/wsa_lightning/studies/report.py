@@ -14,6 +14,7 @@ import soundfile
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from wsa_lightning.models import describe_window
 from wsa_lightning.studies.curves import curves_figure
 from wsa_lightning.studies.groups import Comparison, Group
 from wsa_lightning.studies.pareto import pareto_figure
@@ -47,7 +48,12 @@ def html_report(comparison: Comparison) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"db": _db, "percent": _percent, "signed": lambda value: f"{value:+.2f}"}
+    environment.filters |= {
+        "db": _db,
+        "percent": _percent,
+        "signed": lambda value: f"{value:+.2f}",
+        "window": describe_window,
+    }
     groups = [_group(group) for group in comparison.groups]
     return environment.get_template("report.html.j2").render(
         groups=groups,

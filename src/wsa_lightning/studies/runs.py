@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from wsa_lightning.errors import UserError
+from wsa_lightning.models import Window
 from wsa_lightning.studies.curves import Curve, read_curve
 
 RUN_MARKS = ("config.yaml", "summary.json", "test/scores.json")
@@ -96,7 +97,7 @@ class Model:
     Attributes:
         name: the run's name, or ``teacher``.
         is_teacher: whether it is what a run's student is compared with.
-        window: of its time attention, in frames; None is full.
+        window: of its time attention, in frames; None is full, a list has one a layer.
         sinks: its sink tokens.
         scores: metric to median and mean over songs.
         flops_per_second: FLOPs per second of audio, the separation's overlap counted in.
@@ -110,7 +111,7 @@ class Model:
 
     name: str
     is_teacher: bool
-    window: int | None
+    window: Window
     sinks: int
     scores: dict[str, Score]
     flops_per_second: float

@@ -9,7 +9,7 @@ from torch import Tensor
 from wsa_lightning.checkpoints import to_student
 from wsa_lightning.checkpoints.student import SINK_STARTS
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import Roformer, RoformerConfig
+from wsa_lightning.models import Roformer, RoformerConfig, Window, describe_window
 from wsa_lightning.training.module import SeparationModule
 
 logger = logging.getLogger(__name__)
@@ -19,14 +19,15 @@ class StudentModule(SeparationModule):
     """The teacher with windowed sink attention, fine-tuned; it has no size options of its own.
 
     Args:
-        window: width of the time attention in frames, ``window // 2`` to each side; null is full attention.
+        window: width of the time attention in frames, ``window // 2`` to each side; null is full attention; a list has
+            one a layer.
         sinks: learned sink tokens in front of the frames.
         sink_start: where they start: ``mean`` (the mean band-split feature plus a little noise), ``random`` (plain
             noise) or ``frames`` (the features of the first frames, averaged over some training mixtures).
         options: what every ``SeparationModule`` takes (loss, learning_rate, ...).
     """
 
-    def __init__(self, window: int | None = 16, sinks: int = 4, sink_start: str = "mean", **options: Any) -> None:
+    def __init__(self, window: Window = 16, sinks: int = 4, sink_start: str = "mean", **options: Any) -> None:
         super().__init__(**options)
         if sink_start not in SINK_STARTS:
             raise UserError(f"model.sink_start is {sink_start!r}: expected one of {', '.join(SINK_STARTS)}")
@@ -34,11 +35,14 @@ class StudentModule(SeparationModule):
 
     def configured(self, config: RoformerConfig) -> RoformerConfig:
         """A checkpoint's architecture with this run's window."""
-        if self.window != config.window:
+        configured = replace(config, window=self.window)
+        if configured.window != config.window:
             logger.warning(
-                "the checkpoint was trained with window %s; using %s, as configured", config.window, self.window
+                "the checkpoint was trained with window %s; using %s, as configured",
+                describe_window(config.window),
+                describe_window(self.window),
             )
-        return replace(config, window=self.window)
+        return configured
 
     def adopt(self, teacher: Roformer, mixtures: Tensor | None = None) -> None:
         """Become a student of ``teacher``: its weights, this module's window, fresh sinks.

@@ -57,8 +57,7 @@ class WindowAnnealingCallback(L.Callback):
 def widen(pl_module: L.LightningModule, least: int | None) -> None:
     """Give every windowed time attention its own window, or ``least`` where that is wider."""
     assert isinstance(pl_module, SeparationModule)
-    own = pl_module.net.config.window
-    for layer in pl_module.net.layers:
+    for layer, own in zip(pl_module.net.layers, pl_module.net.config.windows, strict=True):
         for attention in layer.get_submodule("time").modules():
             if isinstance(attention, Attention):
                 attention.window = own if own is None or least is None else max(own, least)

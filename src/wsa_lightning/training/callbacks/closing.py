@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wsa_lightning.checkpoints import save
+from wsa_lightning.models import describe_window
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
 from wsa_lightning.training.callbacks.flops import FlopCounterCallback
 from wsa_lightning.training.module import SeparationModule
@@ -67,7 +68,7 @@ def hyperparameters(trainer: L.Trainer, module: SeparationModule) -> dict[str, A
     config = module.net.config
     data: dict[str, Any] = dict(getattr(trainer.datamodule, "hparams", {}))  # type: ignore[attr-defined]
     return {
-        "window": "null" if config.window is None else config.window,
+        "window": config.window if isinstance(config.window, int) else describe_window(config.window),
         "sinks": config.sinks,
         "family": config.family,
         "dim": config.dim,

@@ -17,7 +17,7 @@ class FlopCounterCallback(L.Callback):
     ``flops/teacher_attention``, ``flops/teacher_total``: the teacher's.
     ``flops/attention_reduction``: teacher / student of the first.
     ``flops/attention_reduction_paper``: T / (w + S), the paper's count, which forgets that a window of w frames
-    holds w + 1 keys and that sinks see everything.
+    holds w + 1 keys and that sinks see everything; of several windows, w is the mean.
 
     Args:
         seconds: length of the audio counted.
@@ -47,13 +47,11 @@ class FlopCounterCallback(L.Callback):
         )
         if teacher is not None:
             self.teacher = count(teacher, self.seconds)
-            config = pl_module.net.config
-            paper = 1.0 if config.window is None else self.student.frames / (config.window + config.sinks)
             self.figures |= {
                 "flops/teacher_attention": float(self.teacher.time_attention),
                 "flops/teacher_total": float(self.teacher.total),
                 "flops/attention_reduction": self.teacher.time_attention / self.student.time_attention,
-                "flops/attention_reduction_paper": paper,
+                "flops/attention_reduction_paper": self.student.frames**2 / self.student.paper_pairs,
             }
         if trainer.logger is not None:
             trainer.logger.log_metrics(self.figures, step=trainer.global_step)

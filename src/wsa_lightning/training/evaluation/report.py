@@ -39,7 +39,7 @@ class ModelCard:
         return {
             "checkpoint": self.checkpoint,
             "sha256": self.sha256,
-            "window": config.window,
+            "window": config.to_dict()["window"],
             "sinks": config.sinks,
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "flops": {

@@ -24,10 +24,10 @@ FAKE = Path(__file__).with_name("fake.py")
 DRIVER = f"""
 import sys
 from pathlib import Path
-from wsa_lightning.commands.sweep import sweep
+from wsa_lightning.commands.sweep import run_sweep
 from wsa_lightning.errors import UserError
 try:
-    sweep(Path(sys.argv[1]), program=[sys.executable, {str(FAKE)!r}], **eval(sys.argv[2]))
+    run_sweep(Path(sys.argv[1]), program=[sys.executable, {str(FAKE)!r}], **eval(sys.argv[2]))
 except UserError as error:
     print("error:", error, file=sys.stderr)
     sys.exit(2)

@@ -4,42 +4,57 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
-from jsonargparse import ArgumentParser
 from rich.console import Console
 
 from wsa_lightning.configs import base_config
 from wsa_lightning.errors import UserError
 from wsa_lightning.studies.lock import lock
 from wsa_lightning.studies.point import PROGRAM, Point, argument, shell_line
-from wsa_lightning.studies.sweep import LAUNCHERS, Sweep, read_sweep, select
+from wsa_lightning.studies.sweep import Sweep, read_sweep, select
 from wsa_lightning.studies.table import status, table
 
 
-def sweep_options(parser: ArgumentParser) -> None:
-    """The options of ``sweep``."""
-    add = parser.add_argument
-    add("--config", type=Path, required=True, metavar="FILE", help="the sweep file (docs/sweeps.md)")
-    add("--dry-run", action="store_true", help="print the commands of every point, and run nothing")
-    add("--launcher", choices=LAUNCHERS, help="where to run, instead of the file's launcher")
-    add("--only", action="append", metavar="AXIS=VALUE[,VALUE]", help="only these points; may be given several times")
-    add("--redo", action="store_true", help="start points over whose configuration changed; old files are kept aside")
-    add("--out", type=Path, metavar="DIR", help="folder of the runs, instead of the file's folder")
-
-
 def sweep(
+    *,
     config: Path,
     dry_run: bool = False,
-    launcher: str | None = None,
-    only: Sequence[str] | None = None,
+    launcher: Literal["local", "slurm"] | None = None,
+    only: list[str] | None = None,
     redo: bool = False,
     out: Path | None = None,
+) -> None:
+    """Run what is missing of a grid of runs, each an ordinary run in its own folder; then compare them.
+
+    Args:
+        config: the sweep file (docs/sweeps.md).
+        dry_run: print the commands of every point, and run nothing.
+        launcher: where to run, instead of the file's launcher.
+        only: AXIS=VALUE[,VALUE], only the points that have one of these values; several narrow it further.
+        redo: start points over whose configuration changed; their old files are kept aside.
+        out: folder of the runs, instead of the file's folder.
+
+    Raises:
+        UserError: a sweep file that makes no sweep, a changed point without ``redo``, or a sweep that runs already.
+        SystemExit: status 1 if a point failed, 128 + the signal's number if the sweep was stopped.
+    """
+    run_sweep(config, dry_run=dry_run, launcher=launcher, only=only or [], redo=redo, out=out)
+
+
+def run_sweep(
+    config: Path,
     *,
+    dry_run: bool = False,
+    launcher: str | None = None,
+    only: Sequence[str] = (),
+    redo: bool = False,
+    out: Path | None = None,
     program: Sequence[str] = PROGRAM,
 ) -> None:
-    """Run what is missing of a sweep: every point an ordinary run in its own folder; then compare them."""
+    """``sweep``, with ``program`` in front of every stage's name."""
     plan = read_sweep(config, base_config(), out)
-    points = select(plan, only or [])
+    points = select(plan, only)
     launcher = launcher or plan.file.launcher
     if dry_run:
         print(commands(plan, points, launcher, program))

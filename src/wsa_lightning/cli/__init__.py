@@ -1,0 +1,6 @@
+"""The command line: Lightning's fit, validate, test and predict, and this project's own commands."""
+
+from wsa_lightning.cli.entry import main
+from wsa_lightning.cli.table import COMMANDS
+
+__all__ = ["COMMANDS", "main"]

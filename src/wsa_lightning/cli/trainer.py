@@ -1,0 +1,174 @@
+"""Lightning's commands: fit, validate, test and predict, with this project's callbacks as option groups."""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from wsa_lightning.checkpoints import load
+from wsa_lightning.checkpoints.files import is_resumable, resolve_path
+from wsa_lightning.cli.table import TRAINER_COMMANDS, example
+from wsa_lightning.configs import base_config
+from wsa_lightning.errors import UserError
+from wsa_lightning.models import describe_window
+from wsa_lightning.training import MUSDBDataModule
+from wsa_lightning.training.callbacks.annealing import SinkWarmupCallback, WindowAnnealingCallback
+from wsa_lightning.training.callbacks.averaging import EMACallback
+from wsa_lightning.training.callbacks.closing import ClosingCallback
+from wsa_lightning.training.callbacks.distillation import DistillationCallback
+from wsa_lightning.training.callbacks.evaluation import EvaluationCallback
+from wsa_lightning.training.callbacks.finite import FiniteCallback
+from wsa_lightning.training.callbacks.flops import FlopCounterCallback
+from wsa_lightning.training.callbacks.listening import ListeningCallback
+from wsa_lightning.training.callbacks.memory import MemoryCallback
+from wsa_lightning.training.callbacks.progress import ProgressCallback
+from wsa_lightning.training.callbacks.ranks import RankWatchCallback, is_child, mark_launcher
+from wsa_lightning.training.callbacks.recovery import FOLDER, NAME, RecoveryCallback
+from wsa_lightning.training.callbacks.stems import StemWriterCallback
+from wsa_lightning.training.callbacks.waiting import WaitingCallback
+from wsa_lightning.training.checkpoint_io import AtomicCheckpointIO, previous
+from wsa_lightning.training.module import SeparationModule
+
+TERMINATED = 128 + 15
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Writes the options of ``fit`` to ``RUN/config.yaml``, those of another command to ``RUN/config.COMMAND.yaml``."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Choose the name, then write."""
+        command = TrainerFn(stage).value
+        if command != "fit":
+            self.config_filename = f"config.{command}.yaml"
+        super().setup(trainer, pl_module, stage)
+
+
+class WsaCLI(LightningCLI):
+    """LightningCLI with this project's callbacks as option groups, and ``configs/base.yaml`` underneath."""
+
+    model_file: str | None = None
+    """A model file given as ``--ckpt_path``, where Lightning's own checkpoints are expected."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's; ``test`` prints a table of its own and needs no ``--verbose``."""
+        commands = LightningCLI.subcommands()
+        return {**commands, "test": commands["test"] | {"verbose"}}
+
+    def test(self, **options: Any) -> None:
+        """Run ``test`` without Lightning's table."""
+        self.trainer.test(verbose=False, **options)
+
+    def after_test(self) -> None:
+        """Exit with status 1 if songs failed."""
+
+        evaluation = next(c for c in self.trainer.callbacks if isinstance(c, EvaluationCallback))  # type: ignore[attr-defined]
+        if not evaluation.failed:
+            return
+        if self.trainer.is_global_zero:
+            songs = "".join(f"\n  {song}: {reason}" for song, reason in sorted(evaluation.failed.items()))
+            print(f"error: {len(evaluation.failed)} songs failed and are in no score:{songs}", file=sys.stderr)
+        sys.exit(1)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Option groups of the callbacks every run has; they run in this order."""
+
+        parser.add_lightning_class_args(DistillationCallback, "distillation")
+        parser.add_lightning_class_args(WindowAnnealingCallback, "annealing")
+        parser.add_lightning_class_args(SinkWarmupCallback, "sink_warmup")
+        parser.add_lightning_class_args(EMACallback, "ema")
+        parser.add_lightning_class_args(FlopCounterCallback, "flops")
+        parser.add_lightning_class_args(ListeningCallback, "listening")
+        parser.add_lightning_class_args(ClosingCallback, "closing")
+        parser.add_lightning_class_args(EvaluationCallback, "evaluation")
+        parser.add_lightning_class_args(StemWriterCallback, "predictions")
+        parser.add_lightning_class_args(FiniteCallback, "nonfinite")
+        parser.add_lightning_class_args(RecoveryCallback, "recovery")
+        parser.add_lightning_class_args(ProgressCallback, "progress")  # the last: its end means that all is written
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Add the callbacks that have no options."""
+
+        trainer = super().instantiate_trainer(**kwargs)
+        trainer.callbacks[:0] = [RankWatchCallback(), MemoryCallback(), WaitingCallback()]  # type: ignore[attr-defined]
+        return trainer
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse a checkpoint that is none before anything is built; find out whose kind it is."""
+
+        options = self.config[self.subcommand]
+        path = options.get("ckpt_path")
+        if path == "last":
+            path = Path(options.trainer.default_root_dir) / FOLDER / NAME
+        if path is None or path in ("best", "hpc"):
+            return
+        file = resolve_path(path)
+        if self.subcommand != "fit" and file.is_file() and not is_resumable(file) and not previous(file).is_file():
+            self.model_file = str(path)
+            return
+        try:
+            options.ckpt_path = str(AtomicCheckpointIO.readable(file))
+        except UserError as error:
+            raise UserError(f"--ckpt_path: {error}; other model files go to --distillation.teacher") from None
+
+    def after_instantiate_classes(self) -> None:
+        """Load a model file in the place of a checkpoint, as it is: it says its own window and sinks."""
+
+        if self.model_file is None:
+            return
+        self.config_init[self.subcommand]["ckpt_path"] = None
+        network = load(self.model_file)
+        self.model.take(network)
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, EvaluationCallback):
+                callback.model_file = self.model_file
+        config = network.config
+        rank_zero_info(
+            f"{self.model_file}: window {describe_window(config.window)}, {config.sinks} sinks, as in the file "
+            "(model.window and model.sinks are for students made from a teacher)"
+        )
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the options alone: a checkpoint's hyper-parameters must not beat the command line."""
+
+
+def quiet_lightning() -> None:
+    """Drop advertisements and a deprecation inside Lightning: what remains on the terminal is about the run."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "litlogger" not in record.getMessage()
+    )
+    warnings.filterwarnings("ignore", message=".*treespec.*")
+
+
+def run_trainer() -> None:
+    """``fit``, ``validate``, ``test`` or ``predict``, as ``sys.argv`` says."""
+
+    quiet_lightning()
+    mark_launcher()
+    options = {"parser_mode": "omegaconf+"}
+    base = [str(base_config())]
+    try:
+        WsaCLI(
+            SeparationModule,
+            MUSDBDataModule,
+            subclass_mode_model=True,
+            parser_kwargs={
+                **options,
+                **{
+                    name: {**options, "default_config_files": base, "epilog": f"example: {example(name)}"}
+                    for name in TRAINER_COMMANDS
+                },
+            },
+            save_config_callback=SaveRunConfig,
+            save_config_kwargs={"overwrite": True},
+        )
+    except SIGTERMException:
+        # Lightning would exit with 0, as if the run were finished. Rank 0 speaks for all.
+        sys.exit(0 if is_child() else TERMINATED)

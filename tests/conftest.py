@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from wsa_lightning.checkpoints import save
 from wsa_lightning.data.songs import make_songs
@@ -15,6 +16,10 @@ from wsa_lightning.models import Roformer, RoformerConfig
 
 REPOSITORY = Path(__file__).parents[1]
 TINY = RoformerConfig(dim=16, depth=1, heads=2, dim_head=8, mask_hidden_layers=1, mlp_expansion_factor=1)
+
+# How fast a busy machine draws and runs examples says nothing about the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY, Run
+from tests.conftest import REPOSITORY
 from wsa_lightning.cli import COMMANDS, main
 
 PACKAGE = REPOSITORY / "src" / "wsa_lightning"
@@ -72,28 +72,42 @@ def test_every_room_below_training_opens_without_lightning_or_musdb(name: str) -
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_shipped_config_parses(path: Path, wsa: Run) -> None:
-    result = wsa("fit", "--config", path, "--print_config")
-    assert result.returncode == 0, result.stderr
-    assert "class_path: wsa_lightning.training" in result.stdout
+def test_every_shipped_config_parses(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = output_of(["fit", "--config", str(path), "--print_config"], capsys)
+    assert "class_path: wsa_lightning.training" in said
 
 
 def test_help_lists_every_command_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    said = help_of([], capsys)
+    said = output_of(["--help"], capsys)
     for command in COMMANDS:
         assert f"python -m wsa_lightning {command} " in said
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    said = " ".join(help_of(command.split(), capsys).split())
+    said = " ".join(output_of([*command.split(), "--help"], capsys).split())
     assert f"example: python -m wsa_lightning {command} " in said
 
 
-def help_of(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["wsa_lightning", *words, "--help"])
-        with pytest.raises(SystemExit) as end:
-            main()
+@pytest.mark.parametrize("flag", ["--dry-run", "--dry_run"])
+def test_a_flag_has_hyphens_or_underscores_and_no_value_and_a_list_may_be_repeated(
+    flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    words = ["--only", "window=10", "--only", "sinks=4", "--out", str(tmp_path)]
+    main_with(["sweep", flag, "--config", "experiments/window_sink/sweep.yaml", *words])
+    said = capsys.readouterr().out
+    assert said.count("# w10_s4_seed0") == said.count("_seed0: to do") == 1
+
+
+def output_of(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as end:
+        main_with(words)
     assert end.value.code == 0
     return capsys.readouterr().out
+
+
+def main_with(words: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["wsa_lightning", *words])
+        main()

@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ import soundfile
 from numpy.typing import NDArray
 
 from tests.conftest import REPOSITORY, Run
+from wsa_lightning import cli
 from wsa_lightning.separation.inputs import find_songs
+from wsa_lightning.separation.outputs import StemFiles
 
 
 def noise(samples: int, channels: int = 2) -> NDArray[np.float32]:
@@ -22,6 +26,34 @@ def noise(samples: int, channels: int = 2) -> NDArray[np.float32]:
 
 def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+class Ended(NamedTuple):
+    """What a command left on the terminal."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Separate = Callable[..., Ended]
+
+
+@pytest.fixture
+def separate(tiny_teacher: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Separate:
+    """The command line in this process, with a teacher that takes no time."""
+
+    def run(*arguments: object) -> Ended:
+        words = ["wsa", "separate", "--checkpoint", tiny_teacher, *arguments]
+        monkeypatch.setattr(sys, "argv", [str(word) for word in words])
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        return Ended(status, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture
@@ -37,7 +69,9 @@ def album(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_folder_is_separated_mirrored_and_the_second_time_skipped(album: Path, wsa: Run, tmp_path: Path) -> None:
+def test_a_folder_is_separated_by_the_shipped_student_and_the_second_time_skipped(
+    album: Path, wsa: Run, separate: Separate, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     result = wsa("separate", album, "--out", out)
     assert result.returncode == 0, result.stderr
@@ -55,14 +89,16 @@ def test_a_folder_is_separated_mirrored_and_the_second_time_skipped(album: Path,
         assert words in result.stdout
 
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.wav")}
-    again = wsa("separate", album, "--out", out)
+    again = separate(album, "--out", out, "--checkpoint", "small")
     assert again.returncode == 0, again.stderr
     assert "0 separated, 3 done before, 0 failed" in again.stdout
     assert again.stdout.count("skipped") == 3
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.wav")} == stamps
 
 
-def test_bad_files_are_named_the_others_done_and_the_exit_status_is_1(album: Path, wsa: Run, tmp_path: Path) -> None:
+def test_bad_files_are_named_the_others_done_and_the_exit_status_is_1(
+    album: Path, separate: Separate, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     broken = noise(9000)
     broken[4410] = np.nan
@@ -83,7 +119,7 @@ def test_bad_files_are_named_the_others_done_and_the_exit_status_is_1(album: Pat
         (album / name).write_bytes(whole[: len(whole) // 2])
     (tmp_path / "nothing").mkdir()
 
-    result = wsa("separate", album, tmp_path / "gone", tmp_path / "nothing", "--out", out, "--stems", "vocals")
+    result = separate(album, tmp_path / "gone", tmp_path / "nothing", "--out", out, "--stems", "vocals")
     assert result.returncode == 1, result.stderr
     assert files(out) == [f"{song}/vocals.wav" for song in ("fine", "mislabelled", "one", "point", "silent", "six")]
     assert not soundfile.read(out / "silent" / "vocals.wav")[0].any()
@@ -118,56 +154,65 @@ USAGE = {
 
 @pytest.mark.parametrize("case", USAGE)
 def test_wrong_usage_is_said_in_a_line_with_status_2_and_nothing_written(
-    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    case: str, separate: Separate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wsa_lightning import cli
-
     (tmp_path / "empty").mkdir()
     song = tmp_path / "song.wav"
     soundfile.write(song, noise(100), 44100)
     arguments, words = USAGE[case]
-    arguments = tuple(word.format(tmp=tmp_path / "empty", song=song) for word in arguments)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["wsa", "separate", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 2
-    message = capsys.readouterr().err
+    result = separate(*(word.format(tmp=tmp_path / "empty", song=song) for word in arguments))
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
     for word in words:
-        assert word in message
+        assert word in result.stderr
     assert files(tmp_path) == ["song.wav"]
 
 
-def test_stems_of_other_options_or_another_song_are_not_overwritten_unasked(wsa: Run, tmp_path: Path) -> None:
+def test_stems_of_other_options_or_another_song_are_not_overwritten_unasked(separate: Separate, tmp_path: Path) -> None:
     song, out = tmp_path / "song.wav", tmp_path / "out"
     soundfile.write(song, noise(5000), 44100)
-    assert wsa("separate", song, "--out", out).returncode == 0
+    assert separate(song, "--out", out).returncode == 0
     before = (out / "song" / "vocals.wav").read_bytes()
+    assert separate(song, "--out", out, "--subtype", "PCM_24").returncode == 1
     soundfile.write(song, noise(6000), 44100)
-    other = wsa("separate", song, "--out", out)
+    other = separate(song, "--out", out)
     assert other.returncode == 1
     assert "vocals.wav exists" in other.stderr
     assert "--overwrite" in other.stderr
     assert (out / "song" / "vocals.wav").read_bytes() == before
-    assert wsa("separate", song, "--out", out, "--overwrite").returncode == 0
+    assert separate(song, "--out", out, "--overwrite").returncode == 0
     assert soundfile.info(out / "song" / "vocals.wav").frames == 6000
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_run_leaves_no_partial_file(number: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_run_leaves_no_partial_file(
+    number: int, status: int, separate: Separate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(number)
+    monkeypatch.setattr(StemFiles, "write", lambda files, stems: os.kill(os.getpid(), number))
     song = tmp_path / "song.wav"
-    soundfile.write(song, np.zeros((44100 * 600, 2), np.int16), 44100)
-    command = [sys.executable, "-m", "wsa_lightning", "separate", str(song), "--out", str(tmp_path / "out")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 120
-        while not list(tmp_path.rglob(".*.partial")) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        process.send_signal(number)
-        _, complaint = process.communicate(timeout=60)
-    assert process.returncode in (130, 143)
-    assert "Traceback" not in complaint
+    soundfile.write(song, noise(5000), 44100)
+    result = separate(song, "--out", tmp_path / "out")
+    assert result.returncode == status
+    assert "Traceback" not in result.stderr
     assert files(tmp_path) == ["song.wav"]
+    assert signal.getsignal(number) == before
+
+
+def test_a_killed_run_shows_no_half_written_file_and_the_next_one_clears_up(separate: Separate, tmp_path: Path) -> None:
+    song, out = tmp_path / "song.wav", tmp_path / "out"
+    soundfile.write(song, np.zeros((44100 * 60, 2), np.int16), 44100)
+    command = [sys.executable, "-m", "wsa_lightning", "separate", str(song), "--out", str(out)]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while len(files(out)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.kill()
+    assert files(out) == ["song/.instrumental.partial", "song/.vocals.partial"]
+    soundfile.write(song, noise(5000), 44100)  # shorter, for the tests' time
+    assert separate(song, "--out", out).returncode == 0
+    assert files(out) == ["song/instrumental.wav", "song/vocals.wav"]
 
 
 def place(given: list[str], root: Path, out: str = "out") -> dict[str, str]:

@@ -165,19 +165,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_is_said_and_left_as_it_was(small_disk: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "song.wav", music(300000, 2, 44100), 44100)
-    with pytest.raises(UserError, match=r"cannot be written .*0 MB are free"):
+    with pytest.raises(UserError, match="the disk is full"):
         separate_file(Identity(), tmp_path / "song.wav", small_disk / "out", chunk_seconds=0.1)  # type: ignore[arg-type]
     assert not list(small_disk.iterdir())
 
 
-def test_a_stem_that_is_no_file_name_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stems", [("drums",), ("vocals", "drums"), ()])
+def test_stems_that_the_model_cannot_give_are_refused(stems: tuple[str, ...], tmp_path: Path) -> None:
     soundfile.write(tmp_path / "song.wav", music(500, 2, 44100), 44100)
-    for name in ("../vocals", "/tmp/vocals", ".hidden", ".."):
-        model = Identity(replace(TINY, stems=(name,)))
-        with pytest.raises(UserError, match="expected a name that a file can have"):
-            separate_file(model, tmp_path / "song.wav", tmp_path / "out")  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="drums"):
-        separate_file(Identity(), tmp_path / "song.wav", tmp_path / "out", stems=("drums",))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="expected some of vocals,instrumental"):
+        separate_file(Identity(), tmp_path / "song.wav", tmp_path / "out", stems=stems)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
 
 
 def test_memory_held_while_a_song_streams_is_a_few_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

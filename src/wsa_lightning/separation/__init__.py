@@ -2,9 +2,8 @@
 
 from wsa_lightning.separation.blocks import BlockPlan, cost_factor, plan_blocks, receptive_frames
 from wsa_lightning.separation.live import LiveSeparator
-from wsa_lightning.separation.offline import separate
 from wsa_lightning.separation.songs import separate_file
-from wsa_lightning.separation.stream import Precision, separate_stream
+from wsa_lightning.separation.stream import Precision, separate, separate_stream
 
 __all__ = [
     "BlockPlan",

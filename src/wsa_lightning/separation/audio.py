@@ -60,7 +60,9 @@ def open_audio(path: Path) -> Iterator[Audio]:
     try:
         file = soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:
-        raise UserError(f"not readable as audio ({error.error_string.rstrip('.')}): copy or export it again") from None
+        # Of random bytes named mp3 libsndfile says that the file does not exist.
+        reason = "Format not recognised" if "not exist" in error.error_string else error.error_string.rstrip(".")
+        raise UserError(f"not readable as audio ({reason}): copy or export it again") from None
     with file:
         if lost := lost_bytes(path):
             raise UserError(f"truncated, {lost} of the bytes its header promises are missing: copy it again")
@@ -116,8 +118,10 @@ def _ffmpeg(path: Path) -> Audio:
     probe = ["ffprobe", "-v", "error", "-select_streams", "a:0", "-show_entries", entries]
     found = subprocess.run([*probe, "-of", "json", f"file:{path}"], capture_output=True, text=True, check=False)
     about = json.loads(found.stdout or "{}")
-    if found.returncode or not about.get("streams"):
-        raise UserError(f"ffprobe finds no audio in it ({_last_line(found.stderr)}): copy or export it again")
+    if found.returncode:
+        raise UserError(f"ffprobe cannot read it ({_last_line(found.stderr)}): copy or export it again")
+    if not about.get("streams"):
+        raise UserError("holds no audio, only video or data: export it again with its sound")
     rate, channels = (int(about["streams"][0][key]) for key in ("sample_rate", "channels"))
     seconds = float(about["format"].get("duration", 0))
     return Audio(rate, channels, round(seconds * rate), _decoded(path, channels))
@@ -125,20 +129,8 @@ def _ffmpeg(path: Path) -> Audio:
 
 def _decoded(path: Path, channels: int) -> Pieces:
     """What ffmpeg decodes; it is stopped if nobody reads on."""
-    command = [
-        "ffmpeg",
-        "-v",
-        "error",
-        "-xerror",
-        "-nostdin",
-        "-i",
-        f"file:{path}",
-        "-map",
-        "0:a:0",
-        "-f",
-        "f32le",
-        "-",
-    ]
+    quiet = ["ffmpeg", "-v", "error", "-xerror", "-nostdin"]
+    command = [*quiet, "-i", f"file:{path}", "-map", "0:a:0", "-f", "f32le", "-"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from wsa_lightning.errors import UserError
 Format = Literal["wav", "flac"]
 Subtype = Literal["PCM_16", "PCM_24", "FLOAT"]
 WAV_LIMIT = 4_000_000_000  # bytes; its sizes are 32-bit numbers
+FULL = 1_000_000  # bytes free; at fewer it is the disk, whatever libsndfile says
 _BYTES = {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4}
 
 
@@ -132,7 +134,8 @@ class StemFiles:
             with contextlib.suppress(OSError, soundfile.LibsndfileError):
                 file.close()
         for stem in self.levels:
-            self._temporary(stem).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._temporary(stem).unlink()
         for folder in self._made:
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -141,16 +144,58 @@ class StemFiles:
         return self.folder / f".{stem}.partial"
 
     def _unwritable(self, error: Exception) -> UserError:
-        reason = getattr(error, "strerror", None) or str(error).strip() or "the disk took only a part"
         place = next(path for path in (self.folder, *self.folder.parents) if path.exists())
-        free = shutil.disk_usage(place).free / 1e6
-        return UserError(f"{self.folder} cannot be written ({reason}; {free:,.0f} MB are free there): choose another")
+        free = shutil.disk_usage(place).free
+        if free < FULL:
+            return UserError(f"{self.folder} cannot be written: the disk is full. Make room, or choose another folder")
+        reason = getattr(error, "strerror", None) or str(error).strip().rstrip(".") or "the disk took only a part"
+        return UserError(
+            f"{self.folder} cannot be written ({reason}; {free / 1e6:,.0f} MB free): choose another folder"
+        )
 
 
-def comment_of(path: Path) -> str | None:
+def missing_stems(
+    folder: Path, stems: tuple[str, ...], form: StemFormat, comment: str, *, overwrite: bool
+) -> tuple[str, ...]:
+    """The stems still to be made: those that are not in the folder with this comment.
+
+    Raises:
+        UserError: a stem is there that something else made, and is not to be overwritten.
+    """
+    missing = []
+    for stem in stems:
+        path = form.path(folder, stem)
+        if path.exists() and not overwrite:
+            if (made := _comment_of(path)) == comment:
+                continue
+            raise UserError(
+                f"{path} exists, made by {made or 'something else'!r}, not {comment!r}: "
+                "pass --overwrite, or another --out"
+            )
+        missing.append(stem)
+    return tuple(missing)
+
+
+def _comment_of(path: Path) -> str | None:
     """What a file's comment field says; None where there is no such audio file."""
     try:
         with soundfile.SoundFile(path) as file:
             return str(file.comment)
     except soundfile.LibsndfileError:
         return None
+
+
+def check_out(out: Path) -> None:
+    """Refuse a folder that cannot be written, before anything is computed.
+
+    Raises:
+        UserError: it is a file, or below one, or nobody may write there.
+    """
+    place = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not place.is_dir():
+        raise UserError(f"--out {out}: {place} is a file, expected a folder")
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written ({error.strerror}): choose another folder") from None

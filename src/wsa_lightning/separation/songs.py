@@ -1,7 +1,7 @@
 """One song from file to files: read, resampled, separated and written piece by piece."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,16 +30,22 @@ class Separation:
 
 
 def available_stems(config: RoformerConfig) -> tuple[str, ...]:
-    """What a model can write: its own stems, and the mixture without the vocals.
-
-    Raises:
-        UserError: a stem's name is no file name.
-    """
-    for stem in config.stems:
-        if stem != Path(stem).name or stem.startswith("."):
-            raise UserError(f"the model names a stem {stem!r}: expected a name that a file can have")
+    """What a model can write: its own stems, and the mixture without the vocals."""
     extra = () if INSTRUMENTAL in config.stems or "vocals" not in config.stems else (INSTRUMENTAL,)
     return (*config.stems, *extra)
+
+
+def wanted_stems(config: RoformerConfig, names: Sequence[str] | None) -> tuple[str, ...]:
+    """Those of ``available_stems``, each once; None is all of them.
+
+    Raises:
+        UserError: none, or one that the model cannot give.
+    """
+    available = available_stems(config)
+    wanted = available if names is None else tuple(dict.fromkeys(names))
+    if not wanted or set(wanted) - set(available):
+        raise UserError(f"stems is {','.join(wanted)!r}: expected some of {','.join(available)}")
+    return wanted
 
 
 def separate_file(
@@ -47,7 +53,7 @@ def separate_file(
     path: Path,
     folder: Path,
     *,
-    stems: tuple[str, ...] | None = None,
+    stems: Sequence[str] | None = None,
     form: StemFormat = StemFormat(),  # noqa: B008 - frozen
     comment: str = "",
     advance: Callable[[float], object] = lambda seconds: None,
@@ -71,16 +77,13 @@ def separate_file(
     Raises:
         UserError: the file cannot be read, the folder cannot be written, an unknown stem, an option out of range.
     """
-    available = available_stems(model.config)
-    stems = available if stems is None else stems
-    if unknown := [stem for stem in stems if stem not in available]:
-        raise UserError(f"stems {', '.join(unknown)}: expected some of {', '.join(available)}")
+    wanted = wanted_stems(model.config, stems)
     with open_audio(path) as audio:
         rate, channels = audio.sample_rate, audio.channels
-        with StemFiles(folder, stems, form, rate, channels, audio.samples, comment) as files:
+        with StemFiles(folder, wanted, form, rate, channels, audio.samples, comment) as files:
             samples = 0
             for mixture, separated in _in_step(model, audio, options):
-                files.write(choose(model.config, stems, mixture, separated))
+                files.write(choose(model.config, wanted, mixture, separated))
                 samples += len(mixture)
                 advance(samples / rate)
     return Separation(samples / rate, files.levels, _notes(audio, model.config, files.levels))

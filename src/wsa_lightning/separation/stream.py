@@ -1,4 +1,4 @@
-"""Block by block: audio arrives in pieces, stems leave in pieces, and memory does not depend on the song's length."""
+"""Block by block: a whole song in memory, or pieces in and pieces out in memory that does not depend on its length."""
 
 import contextlib
 import itertools
@@ -14,6 +14,60 @@ from wsa_lightning.separation.blocks import Block, cut, join, plan_blocks
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+_PIECE = 1 << 18
+
+
+def separate(
+    model: Roformer,
+    mixture: Tensor,
+    sample_rate: int,
+    *,
+    chunk_seconds: float | None = None,
+    overlap: int | None = None,
+    batch_size: int = 1,
+    precision: Precision | None = None,
+) -> Tensor:
+    """Separate a song of any length in memory.
+
+    A model that returns its input gives the song back, and a windowed student without sinks gives what it gives for the
+    whole song at once.
+
+    Args:
+        model: on any device; the result lies on the device of ``mixture``.
+        mixture: (C, N), N >= 1.
+        sample_rate: of ``mixture``, in Hz; must be the model's.
+        chunk_seconds: see ``separate_stream``, as the rest.
+        overlap: see there.
+        batch_size: see there.
+        precision: see there.
+
+    Returns:
+        (stems, C, N), exactly N.
+
+    Raises:
+        UserError: another sample rate or number of channels, an empty or not finite mixture, an option out of range.
+    """
+    config = model.config
+    if sample_rate != config.sample_rate:
+        raise UserError(
+            f"sample rate is {sample_rate} Hz: expected {config.sample_rate} Hz, the model's; resample first"
+        )
+    if mixture.ndim != 2 or mixture.shape[0] != config.channels or mixture.shape[1] < 1:
+        raise UserError(f"mixture has shape {tuple(mixture.shape)}: expected ({config.channels}, samples >= 1)")
+    pieces = separate_stream(
+        model,
+        mixture[None].split(_PIECE, dim=-1),
+        chunk_seconds=chunk_seconds,
+        overlap=overlap,
+        batch_size=batch_size,
+        precision=precision,
+    )
+    stems = mixture.new_empty(len(config.stems), *mixture.shape)
+    done = 0
+    for piece in pieces:
+        stems[..., done : done + piece.shape[-1]] = piece[0]
+        done += piece.shape[-1]
+    return stems
 
 
 def separate_stream(
@@ -30,8 +84,8 @@ def separate_stream(
     Args:
         model: on any device.
         source: pieces (G, C, any) of G songs of equal length side by side, on any device.
-        chunk_seconds: see ``plan_blocks``.
-        overlap: see ``plan_blocks``.
+        chunk_seconds: length of a block; None is the length trained on, at least 8 s for a student (``plan_blocks``).
+        overlap: blocks that a sample lies in; None is 2 for full attention, the halo it needs for a student.
         batch_size: blocks computed at once.
         precision: as the Trainer names it; None leaves a surrounding autocast as it is.
 

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from tests.attention.test_operator import output_and_gradients, tokens
 from wsa_lightning.attention import allowed, backends, operator, windowed_sink_attention
 from wsa_lightning.attention import flex as flex_room
-from wsa_lightning.attention.blocked import FRAMES_AT_A_TIME
+from wsa_lightning.attention.pieces import ROWS_AT_A_TIME
 from wsa_lightning.errors import UserError
 
 FAST = tuple(name for name in backends() if name != "reference")
@@ -46,7 +46,7 @@ def test_every_width_and_precision_is_the_oracles_to_its_rounding(
 
 @pytest.mark.parametrize("backend", FAST)
 def test_more_sequences_than_fit_in_one_piece_are_all_computed(backend: str) -> None:
-    batch = 3 * FRAMES_AT_A_TIME // (2 * 104) // 2
+    batch = 3 * ROWS_AT_A_TIME // (2 * 104)
     for dtype in (torch.float32, torch.bfloat16):
         qkv = [x.detach().to(dtype) for x in tokens(batch, 2, 104, 4)]
         ours = windowed_sink_attention(*qkv, window=10, sinks=4, backend=backend)

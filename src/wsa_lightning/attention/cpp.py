@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsa_lightning.attention.blocked import empty_rows
+from wsa_lightning.attention.layout import empty_rows
 from wsa_lightning.attention.pattern import is_full
 from wsa_lightning.errors import UserError
 

@@ -1,30 +1,90 @@
 """``attention`` as a user runs it."""
 
 import json
+import shlex
+import sys
+from dataclasses import replace
 from pathlib import Path
 
-from tests.conftest import Run
+import pytest
+import torch
+
+from tests.conftest import TINY
+from wsa_lightning.checkpoints import load, save
+from wsa_lightning.cli import main
+from wsa_lightning.models import Roformer
 
 
-def test_the_report_holds_curves_maps_and_windows_to_choose(
-    songs: Path, tiny_teacher: Path, wsa: Run, tmp_path: Path
+def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["wsa_lightning", *map(str, words)])
+    monkeypatch.setenv("COLUMNS", "200")
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.fixture(scope="module")
+def deep_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("teacher") / "deep.safetensors"
+    save(Roformer(replace(TINY, depth=2, chunk_seconds=0.5)), path)
+    return path
+
+
+def test_the_report_holds_curves_maps_and_windows_that_fit_takes_as_they_are_printed(
+    songs: Path,
+    deep_teacher: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    song = next((songs / "test").glob("*/mixture.wav"))
-    result = wsa("attention", song, "--checkpoint", tiny_teacher, "--out", tmp_path / "out", "--seconds", 0.5)
-    assert result.returncode == 0, result.stderr
-    assert "--model.window" in result.stdout
-    report = json.loads((tmp_path / "out" / "attention.json").read_text())
-    assert [(entry["axis"], len(entry["within"])) for entry in report["attention"]] == [("time", 2), ("frequency", 2)]
-    assert len(report["attention"][0]["within"][0]) == 51  # 0.5 s
-    assert set(report["windows"]) == {"0.9", "0.95", "0.99"}
+    song, out = next((songs / "test").glob("*/mixture.wav")), tmp_path / "out"
+    assert run(monkeypatch, "attention", song, "--checkpoint", deep_teacher, "--out", out) == 0
+    printed = capsys.readouterr().out
+    report = json.loads((out / "attention.json").read_text())
+    assert report["songs"] == [str(song)]
+    assert [(e["axis"], e["layer"], len(e["within"])) for e in report["attention"]] == [
+        ("time", 0, 2), ("frequency", 0, 2), ("time", 1, 2), ("frequency", 1, 2),
+    ]  # fmt: skip
+    assert len(report["attention"][0]["within"][0]) == 51, "as many seconds as the model was trained on"
     for name in ("curves", "maps", "heads"):
         for suffix in ("png", "svg"):
-            assert (tmp_path / "out" / f"{name}.{suffix}").stat().st_size > 5000
-    assert list((tmp_path / "out" / "tensorboard").glob("events*"))
+            assert (out / f"{name}.{suffix}").stat().st_size > 5000
+    assert list((out / "tensorboard").glob("events*"))
+
+    (line,) = [line for line in printed.splitlines() if line.strip().startswith("90%")]
+    options = shlex.split(line.partition(":")[2].partition(" or,")[0])
+    assert options == ["--model.window", str(report["windows"]["0.9"])]
+    command = (
+        "fit", "--config", "configs/wsa_w16_s4.yaml", "--config", "configs/scale/tiny.yaml", "--data.root", songs,
+        "--distillation.teacher", deep_teacher, "--trainer.default_root_dir", tmp_path / "run",
+        "--trainer.max_steps", 1, "--trainer.num_sanity_val_steps", 0, "--listening.enabled", "false",
+    )  # fmt: skip
+    assert run(monkeypatch, *command, *options) == 0
+    assert list(load(tmp_path / "run" / "model.safetensors").config.windows) == report["windows"]["0.9"]
 
 
-def test_what_holds_no_song_is_named(tiny_teacher: Path, wsa: Run, tmp_path: Path) -> None:
-    result = wsa("attention", tmp_path / "absent.wav", "--checkpoint", tiny_teacher, "--out", tmp_path / "out")
-    assert result.returncode == 2
-    assert "absent.wav: no such file" in result.stderr
+def test_a_students_report_says_what_goes_to_the_sinks(
+    songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(Roformer(replace(TINY, depth=2, window=[4, 6], sinks=3)), tmp_path / "student.safetensors")
+    song = next((songs / "test").glob("*/mixture.wav"))
+    words = ("attention", song, "--checkpoint", tmp_path / "student.safetensors", "--seconds", 0.3)
+    assert run(monkeypatch, *words, "--out", tmp_path / "out") == 0
+    report = json.loads((tmp_path / "out" / "attention.json").read_text())
+    shares = {(entry["axis"], entry["layer"]): entry["sinks"] for entry in report["attention"]}
+    assert min(shares["time", 0] + shares["time", 1]) > 0.1
+    assert max(shares["frequency", 0] + shares["frequency", 1]) == 0
+    assert all(window <= own for window, own in zip(report["windows"]["0.99"], (4, 6), strict=True))
+    assert "sinks" in capsys.readouterr().out
+
+
+def test_what_holds_no_song_is_named(
+    tiny_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("attention", tmp_path / "absent.wav", "--checkpoint", tiny_teacher, "--out", tmp_path / "out")
+    assert run(monkeypatch, *words) == 2
+    assert "absent.wav: no such file" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

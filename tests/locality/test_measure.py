@@ -14,6 +14,7 @@ from wsa_lightning.attention.reference import reference
 from wsa_lightning.errors import UserError
 from wsa_lightning.locality import measure, recommended_window, recommended_windows
 from wsa_lightning.locality.measure import HeadStatistics, Observer
+from wsa_lightning.locality.recommend import even_window
 from wsa_lightning.models import Roformer
 from wsa_lightning.studies.attention_figures import even_attention
 
@@ -63,6 +64,8 @@ def test_a_head_that_looks_at_everything_alike_gives_the_even_curve() -> None:
     found = observer.statistics("time", 0, 0)
     torch.testing.assert_close(found.within[0].numpy(), even_attention(200, 1.0), atol=1e-6, rtol=1e-5)
     assert found.entropy.exp().item() == pytest.approx(200, rel=1e-4)
+    for share in (0.5, 0.9, 0.99):
+        assert recommended_window(found, share) == even_window(200, share)
 
 
 def test_songs_of_different_lengths_are_averaged_over_their_queries() -> None:

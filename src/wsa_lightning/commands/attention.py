@@ -1,5 +1,6 @@
 """``attention``: where a model's attention looks, and which window would hold it."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def attention(
     checkpoint: str = "small-teacher",
     config: Path | None = None,
     out: Path = Path("attention"),
-    seconds: float | None = 8.0,
+    seconds: float | None = None,
 ) -> None:
     """Show how local a model's attention is: curves and maps of every head, and the windows that would hold it.
 
@@ -33,31 +34,37 @@ def attention(
         checkpoint: small, small-teacher, or any model file, ours or public.
         config: the YAML beside a public model file.
         out: folder for attention.json, curves, maps and heads (.png, .svg) and tensorboard/.
-        seconds: length of the excerpt from the middle of each song; null is the whole song.
+        seconds: length of the excerpt from the middle of each song, by default that of the chunks the model was trained
+            on; inf is the whole song.
     """
     if seconds is not None and not seconds > 0:
-        raise UserError(f"--seconds is {seconds}: expected more than 0, or null for whole songs")
+        raise UserError(f"--seconds is {seconds}: expected more than 0, or inf for whole songs")
     found, problems = find_songs(songs, out)
     if problems or not found:
         raise UserError("; ".join(problems))
     model = checkpoints.load(checkpoint, config=config)
+    seconds = model.config.chunk_seconds if seconds is None else seconds
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("songs", total=len(found))
         excerpts = (excerpt(song.path, model.config, seconds) for song in found)
         statistics = measure(model, excerpts, progress=lambda: progress.advance(task))
-    about = {"checkpoint": checkpoint, "songs": [song.path.name for song in found], "seconds": seconds}
+    about = {
+        "checkpoint": checkpoint,
+        "songs": [str(song.path) for song in found],
+        "seconds": seconds if math.isfinite(seconds) else None,
+    }
     write_report(statistics, out, about)
     console = Console()
     console.print(summary_table(statistics))
-    console.print("\nThe smallest windows that hold that share in every layer, as options of fit:")
+    console.print("\nThe smallest windows that hold that share of every layer's attention, as options of fit:")
     for line in config_lines(statistics):
         console.print(f"  {line}", soft_wrap=True, markup=False, highlight=False)
     console.print(f"\nwrote {out}/attention.json, curves, maps and heads (.png, .svg), tensorboard/", soft_wrap=True)
 
 
-def excerpt(path: Path, config: RoformerConfig, seconds: float | None) -> Tensor:
-    """The middle of a song at the model's rate, (C, N); of more than C channels the first C."""
+def excerpt(path: Path, config: RoformerConfig, seconds: float) -> Tensor:
+    """The middle of a song at the model's rate, (C, N), or all of it; of more than C channels the first C."""
     try:
         with open_audio(path) as audio:
             pieces = list(resampled(audio.pieces, audio.channels, audio.sample_rate, config.sample_rate))
@@ -66,6 +73,6 @@ def excerpt(path: Path, config: RoformerConfig, seconds: float | None) -> Tensor
     song = to_groups(np.concatenate(pieces), config.channels)[0]  # (C, N)
     if not torch.isfinite(song).all():
         raise UserError(f"{path}: holds NaN or infinity, expected finite audio: export it again")
-    length = song.shape[-1] if seconds is None else min(song.shape[-1], round(seconds * config.sample_rate))
+    length = round(min(song.shape[-1], seconds * config.sample_rate))
     start = (song.shape[-1] - length) // 2
     return song[:, start : start + length]

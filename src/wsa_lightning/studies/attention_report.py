@@ -10,7 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from wsa_lightning import figures
 from wsa_lightning.locality import HeadStatistics, recommended_windows
-from wsa_lightning.locality.recommend import SHARES
+from wsa_lightning.locality.recommend import SHARES, even_window
 from wsa_lightning.studies.attention_figures import attention_maps, head_overview, locality_curves, name_of
 from wsa_lightning.studies.output import results_folder
 
@@ -56,16 +56,19 @@ def summary_table(statistics: Sequence[HeadStatistics]) -> Table:
         held = entry.within.mean(0)
         near = [f"{float(held[min(reach, len(held) - 1)]):.3f}" for reach in (5, 8, 32)]
         first = f"{float(entry.first[:, min(7, entry.first.shape[1] - 1)].mean()):.3f}"
-        sinks, looked_at = f"{float(entry.sinks.mean()):.3f}", f"{float(entry.entropy.exp().mean()):.0f}"
+        sinks = f"{float(entry.sinks.mean()):.3f}"
+        looked_at = f"{float(entry.entropy.exp().mean()):.0f} of {entry.within.shape[1]}"
         windows = [str(recommended_windows([entry], share)[0]) if entry.axis == "time" else "" for share in SHARES]
         table.add_row(name_of(entry), *near, first, sinks, looked_at, *windows)
     return table
 
 
 def config_lines(statistics: Sequence[HeadStatistics]) -> list[str]:
-    """Options to paste behind ``fit``: one window for all layers, or one for each."""
+    """Options to paste behind ``fit``, one window for each layer or one for all; and what even attention would need."""
+    frames = next(entry.within.shape[1] for entry in statistics if entry.axis == "time")
     lines = []
     for share in SHARES:
         windows = recommended_windows(statistics, share)
-        lines.append(f"{share:.0%}: --model.window {max(windows)}   or, by layer:  --model.window '{windows}'")
+        own = f"--model.window '{windows}'   or, for all layers,  --model.window {max(windows)}"
+        lines.append(f"{share:.0%}: {own}   (even attention: {even_window(frames, share)})")
     return lines

@@ -18,6 +18,8 @@ from wsa_lightning.studies.point import Point
 STAGES = ("fit", "validate", "test", "predict")
 CHECKPOINTS = ("last", "best")
 LAUNCHERS = ("local", "slurm")
+CONFIG_AXIS = "config"
+"""The axis of ``grid`` whose values are config files, or lists of them, on top of ``configs``."""
 
 
 @dataclass
@@ -114,6 +116,9 @@ def _check(file: SweepFile) -> None:
     for key, count in (("local.slots", file.local.slots), ("local.threads", file.local.threads)):
         if count is not None and count < 1:
             raise UserError(f"{key} is {count}: expected 1 or more, or null")
+    for own in file.grid.get(CONFIG_AXIS) or []:
+        if not all(isinstance(path, str) for path in (own if isinstance(own, list) else [own])):
+            raise UserError(f"grid.config has {own}: expected a config file, or a list of them")
     for key, entries in (("stages", file.stages), ("seeds", file.seeds), *file.grid.items()):
         if not isinstance(entries, list) or not entries:
             raise UserError(f"{key} is {entries}: expected a list of at least one value")
@@ -124,17 +129,16 @@ def _check(file: SweepFile) -> None:
 
 
 def _unfold(file: SweepFile, root: Path, base: dict[str, Any]) -> tuple[Point, ...]:
-    configs = [Path(config) for config in file.configs]
-    named = read_options(configs)
     points = []
     for values in itertools.product(*file.grid.values(), file.seeds):
         axes: dict[str, Any] = dict(zip([*file.grid, "seed"], values, strict=True))
-        seed = axes["seed"]
+        seed, own = axes["seed"], axes.get(CONFIG_AXIS, [])
+        configs = [Path(config) for config in (*file.configs, *([own] if isinstance(own, str) else own))]
         options = {
             "seed_everything": seed,
             "data.seed": seed,
             **file.overrides,
-            **{axis: axes[axis] for axis in file.grid},
+            **{axis: axes[axis] for axis in file.grid if axis != CONFIG_AXIS},
             "trainer.devices": file.devices,
             **({"trainer.num_nodes": file.nodes} if file.nodes > 1 else {}),
         }
@@ -150,7 +154,7 @@ def _unfold(file: SweepFile, root: Path, base: dict[str, Any]) -> tuple[Point, .
                 stages=tuple(file.stages),
                 stage_options=file.stage_overrides,
                 checkpoint=file.checkpoint,
-                identity=identity(base, {**named, **flat(options)}),
+                identity=identity(base, {**read_options(configs), **flat(options)}),
             )
         )
     return tuple(points)
@@ -169,6 +173,8 @@ def label(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, (list, tuple)):
         return "-".join(map(label, value))
+    if isinstance(value, str) and value.endswith((".yaml", ".yml")):
+        value = Path(value).stem
     if isinstance(value, dict):
         return "-".join(f"{label(key)}-{label(entry)}" for key, entry in value.items())
     return re.sub(r"[^a-zA-Z0-9.+-]+", "-", str(value))

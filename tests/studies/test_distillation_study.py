@@ -1,0 +1,63 @@
+"""The distillation study: every arm is a recipe that differs, and the tables pair each with the control of its seed."""
+
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.studies.tested_run import write_tested_run
+from wsa_lightning.configs import base_config
+from wsa_lightning.studies.sweep import read_sweep
+
+STUDY = REPOSITORY / "experiments" / "distillation"
+
+
+def test_every_arm_runs_with_options_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    points = read_sweep(STUDY / "alone.yaml", base_config()).points
+    assert {"arm-plain_seed0", "arm-hidden_seed0", "arm-layers-4-16_seed0"} <= {point.name for point in points}
+    assert len({str(point.identity["options"]) for point in points}) == len(points)
+    for point in points:
+        assert point.identity["options"]["model.loss.distill/mask"] == 10.0
+        assert point.identity["options"]["trainer.max_epochs"] == 3
+    both = next(p for p in read_sweep(STUDY / "together_w4_s4.yaml", base_config()).points if "-annealing" in p.name)
+    assert both.identity["options"]["annealing.steps"] == 75
+    assert [path.name for path in both.configs] == ["wsa_w10_s8.yaml", "short.yaml", "annealing.yaml"]
+
+
+def test_the_tables_hold_paired_differences_to_the_control_and_are_stable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = shutil.copytree(STUDY, tmp_path / "study")
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr(sys, "argv", ["tabulate.py", str(tmp_path / "runs")])
+    specification = importlib.util.spec_from_file_location("tabulate", here / "tabulate.py")
+    assert specification is not None and specification.loader is not None
+    tabulate = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(tabulate)
+
+    with pytest.raises(SystemExit, match=r"control is not finished.*control\.yaml"):
+        tabulate.main()
+    for name, folder, wanted in (
+        ("control", "control", {"seed0": 10.1, "seed1": 10.3, "seed2": 10.5}),
+        ("alone", "alone", {"arm-plain_seed0": 9.0, "arm-hidden_seed0": 9.8}),
+        ("together_w4_s4", "w4_s4", {"arm-plain_seed0": 8.0, "arm-plain_seed1": 8.4}),
+    ):
+        for point in read_sweep(here / f"{name}.yaml", base_config(), tmp_path / "runs" / folder).points:
+            if point.name in wanted:
+                write_tested_run(point.folder, usdr=wanted[point.name])
+                point.finish()
+    for _ in range(2):
+        tabulate.main()
+        counts = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+        assert counts == [["alone:", "2"], ["together_w10_s8:", "0"], ["together_w4_s4:", "2"]]
+        lines = (here / "README.md").read_text().splitlines()
+        assert "### together_w10_s8" not in lines
+        cells = {tuple(line.split(" | ")[:2]): line.split(" | ")[2:5] for line in lines if line.startswith("| ")}
+        assert cells["| plain", "0"] == ["10.00", "-1.10 (-1.10 .. -1.10)", "-1.00 (-1.00 .. -1.00)"]
+        assert cells["| hidden", "0"] == ["10.80", "-0.30 (-0.30 .. -0.30)", "-0.20 (-0.20 .. -0.20)"]
+        assert cells["| plain", "0, 1"] == ["9.20", "-2.00 (-2.00 .. -2.00)", "-1.80 (-1.80 .. -1.80)"]
+    assert len((here / "results.csv").read_text().splitlines()) == 1 + 5 * 7

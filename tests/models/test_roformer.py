@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import TINY
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import Roformer, RoformerConfig
+from wsa_lightning.models import Roformer, RoformerConfig, transformer
 from wsa_lightning.models.bands import mel_band_bins
 from wsa_lightning.models.rotary import Rotary
 
@@ -38,6 +38,25 @@ def test_a_window_of_twice_the_frames_is_full_attention() -> None:
     wide.load_state_dict(full.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(wide(mixture()).audio, full(mixture()).audio)
+
+
+@pytest.mark.parametrize("numbers", [1, 3000])
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_without_gradients_the_parts_of_the_tokens_give_what_all_of_them_give(
+    numbers: int, dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    model = Roformer(replace(TINY, family="band_split", window=4, sinks=2))
+    seen: list[int] = []
+    linear = model.layers[0].time.blocks[0].feed_forward[1]
+    linear.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+    with torch.autocast("cpu", dtype, enabled=dtype is not None):
+        whole = model(mixture())
+        monkeypatch.setattr(transformer, "NUMBERS_AT_A_TIME", numbers)
+        with torch.no_grad():
+            parts = model(mixture())
+    assert len(seen) > 2
+    torch.testing.assert_close(parts.mask, whole.mask, rtol=1e-5, atol=1e-5 if dtype is None else 1e-2)
 
 
 def test_activation_checkpointing_changes_no_gradient() -> None:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsa_lightning.attention.layout import block_mask, block_size
+from wsa_lightning.attention.layout import block_mask, block_size, is_traced
 from wsa_lightning.attention.pattern import is_full
 from wsa_lightning.attention.pieces import attend_by_pieces
 
@@ -59,11 +59,6 @@ def attend_by_blocks(q: Tensor, k: Tensor, v: Tensor, window: int, sinks: int) -
         return out
     sink_out = F.scaled_dot_product_attention(q[:, :, :sinks], k, v)  # (B, H, S, E)
     return torch.cat((sink_out, out), dim=2)  # (B, H, S + T, E)
-
-
-def is_traced() -> bool:
-    """Whether this call makes a graph rather than numbers."""
-    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
 
 
 def _blocks(frames: Tensor, blocks: int, block: int) -> Tensor:

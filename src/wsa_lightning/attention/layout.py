@@ -25,3 +25,8 @@ def empty_rows(like: Tensor) -> Tensor:
     """(B, H, L, E) that lies in memory as (B, L, H, E), as a model's projections give and take it."""
     batch, heads, length, dim_head = like.shape
     return like.new_empty(batch, length, heads, dim_head).transpose(1, 2)
+
+
+def is_traced() -> bool:
+    """Whether this call makes a graph rather than numbers."""
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None

@@ -50,6 +50,13 @@ def band_entries(config: RoformerConfig) -> list[NDArray[np.int64]]:
     return [(np.array(bins)[:, None] * config.channels + channel).ravel() for bins in band_bins(config)]
 
 
+def _taken(spectrum: Tensor, entries: Tensor) -> Tensor:
+    """``spectrum[:, :, entries]`` of (B, T, F * C, 2)."""
+    if torch.compiler.is_compiling():  # exports have no complex numbers
+        return spectrum[:, :, entries]
+    return torch.view_as_real(torch.view_as_complex(spectrum)[:, :, entries])  # a quarter of the time
+
+
 class BandSplit(nn.Module):
     """Every band's entries, normed and projected to one token: (B, T, entries, 2) -> (B, T, K, D)."""
 
@@ -66,7 +73,7 @@ class BandSplit(nn.Module):
 
     def forward(self, spectrum: Tensor) -> Tensor:
         """Interleaved spectrum (B, T, F * C, 2) real -> tokens (B, T, K, D)."""
-        bands = spectrum[:, :, self.entries].flatten(2).split(self.widths, dim=-1)  # K x (B, T, 2 C bins_k)
+        bands = _taken(spectrum, self.entries).flatten(2).split(self.widths, dim=-1)  # K x (B, T, 2 C bins_k)
         tokens = [
             linear(norm(band)) for band, norm, linear in zip(bands, self.norms, self.linears, strict=True)
         ]  # K x (B, T, D)
@@ -118,7 +125,8 @@ class BandMerge(nn.Module):
     def forward(self, gains: Tensor) -> Tensor:
         """(B, stems, T, all bands' entries, 2) -> complex mask (B, stems, C, F, T)."""
         gains = gains.float()
-        merged = gains.new_zeros(*gains.shape[:3], self.bins * self.channels, 2)
-        merged = merged.index_add(3, self.entries, gains) / self.holders[:, None]  # (B, stems, T, F C, 2)
-        mask = torch.view_as_complex(merged).unflatten(-1, (self.bins, self.channels))  # (B, stems, T, F, C)
+        # Adding complex numbers takes a fifth of the time of adding pairs.
+        merged = torch.zeros(*gains.shape[:3], self.bins * self.channels, dtype=torch.complex64, device=gains.device)
+        merged = merged.index_add(3, self.entries, torch.view_as_complex(gains)) / self.holders  # (B, stems, T, F C)
+        mask = merged.unflatten(-1, (self.bins, self.channels))  # (B, stems, T, F, C)
         return mask.permute(0, 1, 4, 3, 2)

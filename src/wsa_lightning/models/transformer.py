@@ -1,12 +1,41 @@
 """The transformer both axes share: pre-norm gated attention and feed-forward, each with its residual."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsa_lightning.attention import windowed_sink_attention
+from wsa_lightning.attention.layout import is_traced
 from wsa_lightning.models.config import RoformerConfig
 from wsa_lightning.models.rotary import Rotary
+
+NUMBERS_AT_A_TIME = 1 << 21
+"""How many numbers of the widest activation exist at once on the CPU without gradients: 8 MB in fp32."""
+
+
+def in_parts(function: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Tensor:
+    """``function(x)``, on the CPU and without gradients for a part of the first axis at a time.
+
+    The parts stay in the cache and their memory is used again: fresh memory costs more than many a product.
+
+    Args:
+        function: keeps shapes, and treats every entry of the first axis alike.
+        x: (entries, ..., D).
+        width: of the widest activation inside ``function``, which has D at either end.
+    """
+    if torch.is_grad_enabled() or x.device.type != "cpu" or is_traced():
+        return function(x)
+    size = max(1, NUMBERS_AT_A_TIME // max(1, width * x.shape[1:-1].numel()))
+    if len(x) <= size:
+        return function(x)
+    first = function(x[:size])
+    out = first.new_empty(x.shape)
+    out[:size] = first
+    for start in range(size, len(x), size):
+        out[start : start + size] = function(x[start : start + size])
+    return out
 
 
 class RMSNorm(nn.Module):
@@ -40,6 +69,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (sequences, L, D) -> update (sequences, L, D)."""
+        return in_parts(self._update, x, self.to_qkv.out_features)
+
+    def _update(self, x: Tensor) -> Tensor:
         x = self.norm(x)
         qkv = self.to_qkv(x).unflatten(-1, (3 * self.heads, -1))  # (N, L, 3 H, E)
         q, k = self.rotary(qkv[:, :, : -self.heads]).chunk(2, dim=2)  # 2 x (N, L, H, E)
@@ -63,6 +95,7 @@ class FeedForward(nn.Sequential):
     def __init__(self, config: RoformerConfig) -> None:
         hidden = config.ff_mult * config.dim
         super().__init__(RMSNorm(config.dim), nn.Linear(config.dim, hidden), nn.GELU(), nn.Linear(hidden, config.dim))
+        self.hidden = hidden
 
 
 class Block(nn.Module):
@@ -76,6 +109,10 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(sequences, L, D) -> the same."""
         x = self.attention(x) + x
+        rows = x.flatten(0, -2)
+        return in_parts(self._fed_forward, rows, self.feed_forward.hidden).unflatten(0, x.shape[:-1])
+
+    def _fed_forward(self, x: Tensor) -> Tensor:
         return self.feed_forward(x) + x
 
 
@@ -99,4 +136,4 @@ class Transformer(nn.Module):
         """(sequences, L, D) -> the same."""
         for block in self.blocks:
             x = block(x)
-        return self.norm(x)
+        return in_parts(self.norm, x, x.shape[-1])

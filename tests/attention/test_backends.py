@@ -4,18 +4,19 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.export import Dim, export
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from tests.attention.test_operator import output_and_gradients, tokens
-from wsa_lightning.attention import allowed, backends, operator, windowed_sink_attention
+from wsa_lightning.attention import allowed, backends, operator, pieces, windowed_sink_attention
 from wsa_lightning.attention import flex as flex_room
-from wsa_lightning.attention.pieces import ROWS_AT_A_TIME
 from wsa_lightning.errors import UserError
 
 FAST = tuple(name for name in backends() if name != "reference")
@@ -46,12 +47,24 @@ def test_every_width_and_precision_is_the_oracles_to_its_rounding(
 
 @pytest.mark.parametrize("backend", FAST)
 def test_more_sequences_than_fit_in_one_piece_are_all_computed(backend: str) -> None:
-    batch = 3 * ROWS_AT_A_TIME // (2 * 104)
+    batch = 3 * pieces.ROWS_AT_A_TIME // (2 * 104)
     for dtype in (torch.float32, torch.bfloat16):
         qkv = [x.detach().to(dtype) for x in tokens(batch, 2, 104, 4)]
         ours = windowed_sink_attention(*qkv, window=10, sinks=4, backend=backend)
         oracle = windowed_sink_attention(*[x.float() for x in qkv], window=10, sinks=4, backend="reference")
         torch.testing.assert_close(ours.float(), oracle, rtol=0, atol=1e-6 if dtype == torch.float32 else 2e-2)
+
+
+@pytest.mark.parametrize("rows", [1, 200])
+@pytest.mark.parametrize("frames, window, sinks", [(161, 10, 8), (129, 9, 0), (400, 150, 3), (65, 63, 1)])
+def test_the_seams_between_pieces_of_a_sequence_cannot_be_seen(
+    rows: int, frames: int, window: int, sinks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "ROWS_AT_A_TIME", rows)
+    qkv = tokens(2, 3, sinks + frames, 4)
+    oracle = output_and_gradients(qkv, window, sinks, "reference")
+    for ours, exact in zip(output_and_gradients(qkv, window, sinks, "blocked"), oracle, strict=True):
+        torch.testing.assert_close(ours, exact, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("backend", FAST)
@@ -87,6 +100,38 @@ def test_activation_checkpointing_and_autocast_change_nothing(backend: str) -> N
         strict=True,
     ):
         torch.testing.assert_close(one, other, rtol=5e-2, atol=5e-2)
+
+
+class Projected(torch.nn.Module):
+    """Attention over q, k, v that a layer makes, as a model has it."""
+
+    def __init__(self, backend: str) -> None:
+        super().__init__()
+        self.backend = backend
+        self.to_qkv = torch.nn.Linear(8, 24)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.to_qkv(x).unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
+        return attend(q, k, v, self.backend)
+
+
+@pytest.fixture
+def process_group(tmp_path: Path) -> Iterator[None]:
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("process_group")
+@pytest.mark.parametrize("backend", FAST)
+def test_ddp_takes_the_same_gradients_off_every_backend(backend: str) -> None:
+    torch.manual_seed(0)
+    plain, x = Projected("reference"), torch.randn(2, 104, 8)
+    model = Projected(backend)
+    model.load_state_dict(plain.state_dict())
+    for module in (plain, DistributedDataParallel(model)):
+        module(x).square().sum().backward()
+    torch.testing.assert_close(model.to_qkv.weight.grad, plain.to_qkv.weight.grad, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -2,14 +2,14 @@
 
 import os
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests.zygote import Zygote
 from wsa_lightning.checkpoints import save
 from wsa_lightning.data.songs import make_songs
 from wsa_lightning.models import Roformer, RoformerConfig
@@ -42,14 +42,13 @@ def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def wsa() -> Run:
-    """``python -m wsa_lightning`` as a user runs it, from the repository's root."""
+def wsa(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """``python -m wsa_lightning`` as a user runs it, in a process of its own, from the repository's root."""
+    zygote = Zygote(tmp_path_factory.mktemp("zygote"))
 
     def run(*arguments: object, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "wsa_lightning", *map(str, arguments)]
         environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-        return subprocess.run(
-            command, capture_output=True, text=True, cwd=REPOSITORY, timeout=timeout, env=environment, check=False
-        )
+        return zygote.run([str(argument) for argument in arguments], environment, REPOSITORY, timeout)
 
-    return run
+    yield run
+    zygote.close()

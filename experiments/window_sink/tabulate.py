@@ -1,5 +1,7 @@
 """Write results.csv, results.png and the table of README.md from the finished points of the two sweeps.
 
+Points that results.csv has and these folders have not are kept: a study may be run in parts, on several machines.
+
 python experiments/window_sink/tabulate.py [RUNS_BEFORE RUNS_AFTER]
 """
 
@@ -46,6 +48,19 @@ def collect(name: str, file: Path, folder: Path | None) -> dict[tuple[str, int, 
     return rows
 
 
+def read_results(path: Path) -> dict[tuple[str, int, int], dict[str, float]]:
+    """What ``collect`` found in earlier calls."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {
+            (row.pop("window"), int(row.pop("sinks")), int(row.pop("seed"))): {
+                column: float(value) for column, value in row.items() if value
+            }
+            for row in csv.DictReader(file)
+        }
+
+
 def order(key: tuple[str, int, int]) -> tuple[float, int, int]:
     """Windows by size, full attention last."""
     return (float("inf") if key[0] == "null" else int(key[0]), key[1], key[2])
@@ -84,7 +99,8 @@ def main() -> None:
     folders = [Path(word) for word in sys.argv[1:]] or [None, None]
     before = collect("before", HERE / "before.yaml", folders[0])
     after = collect("after", HERE / "sweep.yaml", folders[1])
-    rows = {key: before.get(key, {}) | after.get(key, {}) for key in {**before, **after}}
+    kept = read_results(HERE / "results.csv")
+    rows = {key: kept.get(key, {}) | before.get(key, {}) | after.get(key, {}) for key in {**kept, **before, **after}}
     if not rows:
         sys.exit("no finished point: run the sweeps first (README.md)")
     columns = list(dict.fromkeys(column for key in sorted(rows, key=order) for column in rows[key]))
@@ -97,7 +113,7 @@ def main() -> None:
     head, rest = readme.read_text(encoding="utf-8").split(BEGIN)
     tail = rest.split(END)[1]
     readme.write_text(f"{head}{BEGIN}\n{markdown(rows, columns)}\n{END}{tail}", encoding="utf-8")
-    print(f"{len(before)} points before and {len(after)} after fine-tuning")
+    print(f"{len(before)} points before and {len(after)} after fine-tuning; {len(rows)} in all")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ STUDY = REPOSITORY / "experiments" / "window_sink"
 def test_the_table_holds_the_finished_points_and_is_stable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = tmp_path / "experiments" / "window_sink"
     shutil.copytree(STUDY, here)
+    (here / "results.csv").unlink(missing_ok=True)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(REPOSITORY / "configs")
     for name, file, only, value in (
@@ -35,10 +36,17 @@ def test_the_table_holds_the_finished_points_and_is_stable(tmp_path: Path, monke
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        assert done.stdout == "24 points before and 2 after fine-tuning\n"
+        assert done.stdout == "24 points before and 2 after fine-tuning; 24 in all\n"
         lines = read_me.read_text().splitlines()
         assert "| window | sinks | test uSDR before | test uSDR after |" in lines
         assert "| 4 | 0 | 7.000 | 8.000 |" in lines
         assert lines[-2].startswith("| null | 8 |")
     assert len((here / "results.csv").read_text().splitlines()) == 25
     assert (here / "results.png").stat().st_size > 1000
+    shutil.rmtree(tmp_path / "before")
+    done = subprocess.run(
+        [sys.executable, str(here / "tabulate.py"), str(tmp_path / "before"), str(tmp_path / "after")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == "0 points before and 2 after fine-tuning; 24 in all\n"
+    assert read_me.read_text().splitlines() == lines, "what an earlier call found is kept"

@@ -11,7 +11,7 @@ from wsa_lightning.errors import UserError
 from wsa_lightning.models.bands import BandMerge, BandSplit, MaskEstimator
 from wsa_lightning.models.config import RoformerConfig
 from wsa_lightning.models.spectral import Spectral
-from wsa_lightning.models.transformer import RMSNorm, Transformer
+from wsa_lightning.models.transformer import RMSNorm, Transformer, in_parts
 
 
 class Separated(NamedTuple):
@@ -95,13 +95,25 @@ class Roformer(nn.Module):
             else:
                 x = layer(x)
         x = self.norm(x[:, self.config.sinks :])  # (B, T, K, D)
-        gains = torch.stack([estimator(x) for estimator in self.mask_estimators], dim=1)  # (B, stems, T, entries, 2)
-        return self.band_merge(gains)
+        width = len(self.mask_estimators) * len(self.band_merge.entries) // self.config.bands
+        masks = in_parts(self._masks, x.flatten(0, 1), width)  # (B T, stems, C, F)
+        return masks.unflatten(0, x.shape[:2]).permute(0, 2, 3, 4, 1)
+
+    def _masks(self, frames: Tensor) -> Tensor:
+        """Tokens (n, K, D) -> complex masks (n, stems, C, F)."""
+        gains = torch.stack([estimator(frames[None]) for estimator in self.mask_estimators], dim=1)
+        return self.band_merge(gains)[0].permute(3, 0, 1, 2)  # gains (1, stems, n, entries, 2)
 
     def tokens(self, spectrum: Tensor) -> Tensor:
         """Complex spectrum (B, C, F, T) -> one token a band and frame (B, T, K, D)."""
-        interleaved = torch.view_as_real(spectrum).permute(0, 3, 2, 1, 4).flatten(2, 3)  # (B, T, F C, 2)
-        return self.band_split(interleaved)
+        frames = spectrum.permute(0, 3, 2, 1)  # (B, T, F, C)
+        tokens = in_parts(self._tokens, frames.flatten(0, 1), 4 * self.config.channels)  # (B T, K, D)
+        return tokens.unflatten(0, frames.shape[:2])
+
+    def _tokens(self, frames: Tensor) -> Tensor:
+        """Complex spectrum (n, F, C) -> tokens (n, K, D)."""
+        interleaved = torch.view_as_real(frames).flatten(1, 2)  # (n, F C, 2)
+        return self.band_split(interleaved[None])[0]
 
     def compile_layers(self) -> None:
         """Compile every layer with ``torch.compile``, in place: names of parameters stay, the first call waits for it.

@@ -21,9 +21,9 @@ def in_parts(function: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Ten
     The parts stay in the cache and their memory is used again: fresh memory costs more than many a product.
 
     Args:
-        function: keeps shapes, and treats every entry of the first axis alike.
+        function: treats every entry of the first axis alike, and keeps that axis.
         x: (entries, ..., D).
-        width: of the widest activation inside ``function``, which has D at either end.
+        width: numbers of the widest activation inside ``function``, for each D.
     """
     if torch.is_grad_enabled() or x.device.type != "cpu" or is_traced():
         return function(x)
@@ -31,7 +31,7 @@ def in_parts(function: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Ten
     if len(x) <= size:
         return function(x)
     first = function(x[:size])
-    out = first.new_empty(x.shape)
+    out = first.new_empty(len(x), *first.shape[1:])
     out[:size] = first
     for start in range(size, len(x), size):
         out[start : start + size] = function(x[start : start + size])

@@ -94,6 +94,9 @@ def test_only_refuses_what_the_grid_does_not_have(only: str, words: str, tmp_pat
     [
         ({"grids": {}}, "grids.*the keys are folder, configs, grid"),
         ({"grid": {"model.window": 4}}, "model.window is 4: expected a list"),
+        ({"grid": {"config": [3]}}, "grid.config has 3: expected a config file, or a list of them"),
+        ({"grid": {"config": [["a.yaml", None]]}}, "grid.config has"),
+        ({"grid": {"config": ["absent.yaml"]}}, "absent.yaml cannot be read"),
         ({"grid": {"model.window": []}}, "expected a list of at least one value"),
         ({"grid": {"model.window": [4, 4]}}, "a value is there twice"),
         ({"overrides": {"model.window": 4}}, "model.window is in grid and in overrides"),

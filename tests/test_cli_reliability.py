@@ -1,5 +1,6 @@
 """The command line where the surroundings are hostile: nothing writable but the cache, no memory, a doctor's round."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -50,6 +51,22 @@ def test_embedded_songs_without_a_writable_home_are_refused_with_the_remedy(
         library.embedded_root()
     monkeypatch.setattr(library, "make_songs", lambda root, **_: root.mkdir(parents=True))
     assert library.embedded_root(tmp_path / "cache").parent == tmp_path / "cache"
+
+
+def test_a_step_that_memory_does_not_hold_is_one_line_with_three_settings(
+    wsa: Run, songs: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    famine = {"class_path": "tests.training.saboteur.Famine", "init_args": {"mib": 150}}
+    result = wsa(
+        *TINY_FIT, "--data.root", songs, "--distillation.teacher", tiny_teacher, "--trainer.default_root_dir", tmp_path,
+        "--trainer.logger", "false", "--data.batch_size", 64, "--trainer.callbacks", json.dumps([famine]),
+    )  # fmt: skip
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    for words in ("out of memory", "data.batch_size", "model.activation_checkpointing", "trainer.precision bf16-mixed"):
+        assert words in line
+    assert not (tmp_path / "model.safetensors").exists()
 
 
 @pytest.mark.timeout(600)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 import signal
 from pathlib import Path
 from typing import Any
@@ -57,3 +58,14 @@ class Saboteur(L.Callback):
         if self.how == "user error":
             raise UserError(f"rank {self.rank} had enough")
         os.kill(os.getpid(), getattr(signal, self.how))
+
+
+class Famine(L.Callback):
+    """Leaves the process ``mib`` MiB more than it has when training begins."""
+
+    def __init__(self, mib: int) -> None:
+        self.mib = mib
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (taken + (self.mib << 20), resource.RLIM_INFINITY))

@@ -15,8 +15,8 @@ WORDS = ("was killed", "had enough", "Traceback")
 @pytest.mark.parametrize(
     ("how", "rank", "message"),
     [
-        ("SIGKILL", 1, "was killed by SIGKILL; all ranks stop; go on with --ckpt_path"),
-        ("SIGKILL", 0, "was killed; all ranks stop; go on with --ckpt_path"),
+        ("SIGKILL", 1, "was killed by SIGKILL; all ranks stop; go on with the same options and --ckpt_path"),
+        ("SIGKILL", 0, "was killed; all ranks stop; go on with the same options and --ckpt_path"),
         ("user error", 1, "error: rank 1 had enough"),
     ],
 )

@@ -98,7 +98,7 @@ def disasters(rng: random.Random) -> Iterator[Saboteur]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_process_killed_by_sigterm_and_sigkill_ends_with_the_weights_of_an_undisturbed_one(
+def test_a_process_killed_by_sigterm_ctrl_c_and_sigkill_ends_with_the_weights_of_an_undisturbed_one(
     wsa: Run, songs: Path, tiny_teacher: Path, tmp_path: Path
 ) -> None:
     def start(folder: Path, *more: object, saboteur: dict[str, Any] | None = None) -> subprocess.CompletedProcess[str]:
@@ -107,7 +107,7 @@ def test_a_process_killed_by_sigterm_and_sigkill_ends_with_the_weights_of_an_und
             callbacks.append({"class_path": "tests.training.saboteur.Saboteur", "init_args": saboteur})
         return wsa(
             "fit", "--config", "configs/wsa_w16_s4.yaml", "--config", "configs/scale/tiny.yaml", "--data.root", songs,
-            "--distillation.teacher", tiny_teacher, "--trainer.default_root_dir", folder, "--trainer.max_epochs", 4,
+            "--distillation.teacher", tiny_teacher, "--trainer.default_root_dir", folder, "--trainer.max_epochs", 5,
             "--data.chunk_seconds", 0.25, "--recovery.every_n_steps", 1, "--trainer.callbacks", json.dumps(callbacks),
             "--trainer.logger", "false", *more, timeout=400,
         )  # fmt: skip
@@ -115,13 +115,17 @@ def test_a_process_killed_by_sigterm_and_sigkill_ends_with_the_weights_of_an_und
     assert start(tmp_path / "undisturbed").returncode == 0
     killed, last = tmp_path / "killed", tmp_path / "killed" / "checkpoints" / "last.ckpt"
     step, steps = 0, []
-    for how, code in (("SIGTERM", 143), ("SIGKILL", -9)):
+    for how, code, says in (("SIGTERM", 143, "SIGTERM"), ("SIGINT", 130, "Ctrl-C"), ("SIGKILL", -9, None)):
         count = random.SystemRandom().randint(2, 4)
         resume = ("--ckpt_path", "last") if last.exists() else ()
         hook = random.SystemRandom().choice(HOOKS[:4])
         ended = start(killed, *resume, saboteur={"hook": hook, "count": count, "how": how})
         steps.append(f"{how} in {hook} {count}: {ended.stderr}")
         assert ended.returncode == code, steps[-1]
+        lines = [line for line in ended.stderr.splitlines() if line.startswith("stopped by")]
+        assert len(lines) == (says is not None), steps[-1]
+        assert all(f"stopped by {says} at step" in line and f"--ckpt_path {last}" in line for line in lines)
+        assert "Traceback" not in ended.stderr
         step, before = torch.load(last, weights_only=True)["global_step"], step
         assert before < step <= before + count
     ended = start(killed, "--ckpt_path", "last")

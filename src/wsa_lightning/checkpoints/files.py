@@ -1,18 +1,16 @@
 """Model files in and out: ours (safetensors with the config inside, Lightning checkpoints) and public ones."""
 
-import contextlib
 import json
 import logging
-import os
-import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import torch
 from safetensors.torch import save_file
 
+from wsa_lightning.atomic import replacing
 from wsa_lightning.checkpoints.companion import Companion, companion_yaml, find_companion, read_companion
 from wsa_lightning.checkpoints.filling import fill
 from wsa_lightning.checkpoints.public import KEEP, check_agreement, from_public, to_public
@@ -124,17 +122,3 @@ def save_public(model: Roformer, path: Path | str) -> Path:
         else:
             torch.save(state, tensors)
     return companion
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that becomes ``path`` on success and nothing on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        yield Path(name)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)

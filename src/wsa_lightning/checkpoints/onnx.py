@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from wsa_lightning.atomic import replacing
 from wsa_lightning.attention.layout import block_size
-from wsa_lightning.checkpoints.files import replacing
 from wsa_lightning.checkpoints.reading import METADATA_KEY
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer

@@ -9,6 +9,8 @@ from wsa_lightning.cli.function import run_function
 from wsa_lightning.cli.table import COMMANDS, find_command, usage
 from wsa_lightning.errors import UserError
 
+INTERRUPTED = 128 + 2
+
 
 def main() -> None:
     """Run one command; a ``UserError`` becomes one line on standard error and exit status 2."""
@@ -24,6 +26,9 @@ def main() -> None:
             run_trainer()
         else:
             run_function(name, words[len(name.split()) :])
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except OmegaConfBaseException as error:
         fail(f"in the configuration: {' '.join(str(error).split())}")
     except Exception as error:

@@ -12,8 +12,10 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from wsa_lightning.atomic import replacing
 from wsa_lightning.checkpoints import load
 from wsa_lightning.checkpoints.files import is_resumable, resolve_path
+from wsa_lightning.cli.entry import INTERRUPTED
 from wsa_lightning.cli.table import TRAINER_COMMANDS, example
 from wsa_lightning.configs import base_config
 from wsa_lightning.errors import UserError
@@ -42,12 +44,20 @@ TERMINATED = 128 + 15
 class SaveRunConfig(SaveConfigCallback):
     """Writes the options of ``fit`` to ``RUN/config.yaml``, those of another command to ``RUN/config.COMMAND.yaml``."""
 
+    folder = Path()
+
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Choose the name, then write."""
+        """Choose folder and name, then let rank 0 write."""
         command = TrainerFn(stage).value
         if command != "fit":
             self.config_filename = f"config.{command}.yaml"
+        self.folder = Path(trainer.log_dir or trainer.default_root_dir)  # on every rank: it is broadcast
         super().setup(trainer, pl_module, stage)
+
+    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Write the file whole or not at all."""
+        with replacing(self.folder / self.config_filename) as temporary:
+            self.parser.save(self.config, temporary, skip_none=False, overwrite=True, multifile=False)
 
 
 class WsaCLI(LightningCLI):
@@ -140,9 +150,10 @@ class WsaCLI(LightningCLI):
 
 
 def quiet_lightning() -> None:
-    """Drop advertisements and a deprecation inside Lightning: what remains on the terminal is about the run."""
+    """Drop advertisements, a deprecation, and what we say ourselves: the rest on the terminal is about the run."""
+    unwanted = ("litlogger", "Detected KeyboardInterrupt")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: "litlogger" not in record.getMessage()
+        lambda record: not any(words in record.getMessage() for words in unwanted)
     )
     warnings.filterwarnings("ignore", message=".*treespec.*")
 
@@ -167,8 +178,13 @@ def run_trainer() -> None:
                 },
             },
             save_config_callback=SaveRunConfig,
-            save_config_kwargs={"overwrite": True},
+            save_config_kwargs={"overwrite": True, "save_to_log_dir": False},
         )
     except SIGTERMException:
         # Lightning would exit with 0, as if the run were finished. Rank 0 speaks for all.
         sys.exit(0 if is_child() else TERMINATED)
+    except SystemExit as end:
+        # Lightning exits with 1 after Ctrl-C.
+        if isinstance(end.__context__, KeyboardInterrupt):
+            sys.exit(INTERRUPTED)
+        raise

@@ -1,7 +1,5 @@
 """``data``: make, check or decode a dataset."""
 
-import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from wsa_lightning.atomic import write_json
 from wsa_lightning.data.check import SongReport, check_all, find_songs
 from wsa_lightning.data.decode import decode_each, find_jobs, import_stempeg, pending
 from wsa_lightning.data.songs import make_songs
@@ -59,7 +58,7 @@ def check(root: Path, *, sample_rate: int = 44100, workers: int | None = None, j
     faulty = sum(bool(report.errors) for report in reports)
     suspect = sum(bool(report.warnings) and not report.errors for report in reports)
     if json_file is not None:
-        _write_json(json_file, root, reports)
+        write_json(json_file, {"root": str(root), "songs": [report.as_dict() for report in reports]})
     console = Console(width=None if sys.stdout.isatty() else 200)
     if faulty or suspect:
         console.print(_table(reports))
@@ -128,11 +127,3 @@ def _table(reports: Sequence[SongReport]) -> Table:
                     report.name, f"{report.seconds:.1f}", level, line, style="red" if level == "error" else ""
                 )
     return table
-
-
-def _write_json(path: Path, root: Path, reports: Sequence[SongReport]) -> None:
-    content = {"root": str(root), "songs": [report.as_dict() for report in reports]}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)

@@ -21,8 +21,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from wsa_lightning.atomic import write_json
 from wsa_lightning.errors import UserError
-from wsa_lightning.studies.files import read_json, write_json
+from wsa_lightning.studies.files import read_json
 from wsa_lightning.studies.point import PROGRAM, Point
 from wsa_lightning.studies.pool import Pool, Slot
 from wsa_lightning.studies.sweep import Sweep, SweepFile

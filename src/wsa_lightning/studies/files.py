@@ -1,17 +1,8 @@
-"""Small JSON files that other processes read while we write: they appear whole or not at all."""
+"""Small JSON files that other processes write while we read."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write to a temporary name beside ``path``, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
 
 
 def read_json(path: Path) -> dict[str, Any]:

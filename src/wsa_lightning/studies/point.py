@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsa_lightning.studies.files import read_json, write_json
+from wsa_lightning.atomic import write_json
+from wsa_lightning.studies.files import read_json
 from wsa_lightning.studies.identity import changes
 
 PROGRAM = (sys.executable, "-m", "wsa_lightning")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
+from wsa_lightning.atomic import replacing
 from wsa_lightning.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -74,28 +75,21 @@ class AtomicCheckpointIO(CheckpointIO):
             UserError: a callback's state is more than plain data, and so could not be loaded again.
         """
         path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
         written = False
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            verify_bytes(temporary)
-            written = True
-            verify_structure(temporary)
-            _keep_previous(path)
-            temporary.replace(path)
-            _sync_folder(path.parent)
+            with replacing(path) as temporary:
+                with temporary.open("wb") as file:  # given a name, torch.save would write that into the file
+                    torch.save(checkpoint, file)
+                verify_bytes(temporary)
+                written = True
+                verify_structure(temporary)
+                _keep_previous(path)
         except (OSError, RuntimeError, UserError) as error:
             if written and isinstance(error, UserError):
                 raise
             reason = _reason(error)
             kept = "the checkpoint before it is kept" if path.exists() else "there is none yet"
             logger.error("%s could not be written (%s); %s; free space and let the run go on", path, reason, kept)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
@@ -141,14 +135,3 @@ def _keep_previous(path: Path) -> None:
         path.replace(previous(path))
         return
     link.replace(previous(path))
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename outlive a power cut, where the system can."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -12,6 +12,7 @@ import platformdirs
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from wsa_lightning.atomic import write_json
 from wsa_lightning.data.songs.files import PARTIAL, is_song, song_name, write_song
 from wsa_lightning.errors import UserError
 
@@ -75,7 +76,7 @@ def make_songs(root: Path, *, train: int, test: int, seconds: float, seed: int, 
     if missing or not is_complete(root):
         _write_all(missing, seed, seconds, workers or usable_cores())
         _sweep(root)
-        _write_json(root / FINISHED, recipe)
+        write_json(root / FINISHED, recipe)
         (root / STARTED).unlink(missing_ok=True)
 
 
@@ -94,7 +95,7 @@ def _claim(root: Path, recipe: Recipe) -> None:
         raise UserError(
             f"{root} cannot be made ({error.strerror}); name another folder, or set {CACHE_VARIABLE} to one"
         ) from error
-    present = {path.name for path in root.iterdir() if not path.name.startswith(PARTIAL)}
+    present = {path.name for path in root.iterdir() if not path.name.startswith(".")}
     for marker in (FINISHED, STARTED):
         if marker in present:
             _require_same_recipe(root, _read_recipe(root, marker), recipe)
@@ -104,7 +105,7 @@ def _claim(root: Path, recipe: Recipe) -> None:
             f"{root} holds {', '.join(sorted(present)[:3])} and no {FINISHED}, so it was not made here; "
             "name another folder, or move its files away"
         )
-    _write_json(root / STARTED, recipe)
+    write_json(root / STARTED, recipe)
 
 
 def _read_recipe(root: Path, marker: str) -> object:
@@ -122,13 +123,6 @@ def _read_recipe(root: Path, marker: str) -> object:
 def _require_same_recipe(root: Path, found: object, recipe: Recipe) -> None:
     if found != recipe:
         raise UserError(f"{root} holds songs made as {found}, not as {recipe}; name another folder, or delete it")
-
-
-def _write_json(path: Path, recipe: Recipe) -> None:
-    """Write a marker so that it appears whole."""
-    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
-    partial.write_text(json.dumps(recipe) + "\n", encoding="utf-8")
-    partial.replace(path)
 
 
 def _write_all(missing: list[tuple[Path, int]], seed: int, seconds: float, workers: int) -> None:

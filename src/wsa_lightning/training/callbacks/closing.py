@@ -1,6 +1,5 @@
 """The end of a run: the exported model, the closing table, hyper-parameters with their scores."""
 
-import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
+from wsa_lightning.atomic import write_json
 from wsa_lightning.checkpoints import save
 from wsa_lightning.models import describe_window
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
@@ -51,8 +51,7 @@ class ClosingCallback(L.Callback):
             summary |= {"val/usdr_step_0": distillation.baseline, "teacher": distillation.path}
         if self.export:
             save(pl_module.net, folder / "model.safetensors", notes={"steps": str(trainer.global_step)})
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / "summary.json", summary)
         if isinstance(trainer.logger, TensorBoardLogger):
             metrics = {name: value for name, value in summary.items() if "/" in name and isinstance(value, float)}
             trainer.logger.log_hyperparams(hyperparameters(trainer, pl_module), metrics, step=trainer.global_step)

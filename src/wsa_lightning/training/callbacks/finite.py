@@ -9,6 +9,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from wsa_lightning.atomic import replacing
 from wsa_lightning.errors import UserError
 from wsa_lightning.training.module import SeparationModule
 
@@ -96,10 +97,8 @@ class FiniteCallback(L.Callback):
 
     def _save(self, trainer: L.Trainer, step: list[Seen]) -> Path:
         path = Path(trainer.default_root_dir) / FOLDER / f"step-{trainer.global_step}-rank-{trainer.global_rank}.pt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".partial")
-        torch.save([_plain(trainer, seen) for seen in _culprits(step)], temporary)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            torch.save([_plain(trainer, seen) for seen in _culprits(step)], temporary)
         return path
 
     def state_dict(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ REMEDIES = (
     "lower data.batch_size (and raise trainer.accumulate_grad_batches by as much: the step stays the same), "
     "set model.activation_checkpointing true, or set trainer.precision bf16-mixed"
 )
-_ALLOCATOR_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+_ALLOCATOR_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 
 
 class MemoryCallback(L.Callback):

@@ -1,6 +1,5 @@
 """How far a run is, in a file that others may read while it runs."""
 
-import json
 import os
 import socket
 import time
@@ -9,6 +8,7 @@ from typing import Any
 
 import lightning as L
 
+from wsa_lightning.atomic import write_json
 from wsa_lightning.errors import UserError
 from wsa_lightning.training.module import SeparationModule
 
@@ -98,10 +98,7 @@ class ProgressCallback(L.Callback):
             return
         self._written = time.time()
         self._content |= {"state": state, "updated": self._written}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        partial.write_text(json.dumps(self._content, indent=2) + "\n", encoding="utf-8")
-        partial.replace(self._path)
+        write_json(self._path, self._content, durable=False)
 
 
 def _batches(numbers: list[int | float]) -> int | None:

@@ -11,7 +11,7 @@ from subprocess import Popen
 
 import lightning as L
 
-from wsa_lightning.training.callbacks.recovery import path
+from wsa_lightning.training.callbacks.recovery import path, remedy
 
 LAUNCHER = "WSA_LIGHTNING_LAUNCHER"
 POLL_SECONDS = 1.0
@@ -118,8 +118,7 @@ def _start(watch: Callable[[], None]) -> None:
 
 
 def _say(what: str, checkpoint: Path) -> None:
-    remedy = f"go on with --ckpt_path {checkpoint}" if checkpoint.exists() else "no checkpoint was written yet"
-    print(f"error: {what}; all ranks stop; {remedy}", file=sys.stderr, flush=True)
+    print(f"error: {what}; all ranks stop; {remedy(checkpoint)}", file=sys.stderr, flush=True)
 
 
 def _signal_name(number: int) -> str:

@@ -10,12 +10,16 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from wsa_lightning.atomic import remove_leftovers
 from wsa_lightning.errors import UserError
 
 NAME = "last.ckpt"
 FOLDER = "checkpoints"
+INTERRUPTS: dict[type[BaseException], str] = {KeyboardInterrupt: "Ctrl-C", SIGTERMException: "SIGTERM"}
 
 
 class RecoveryCallback(Checkpoint):
@@ -38,19 +42,26 @@ class RecoveryCallback(Checkpoint):
             if value is not None and value <= 0:
                 raise UserError(f"recovery.{key} is {value}: expected more than 0, or null")
         self.minutes, self.every_n_steps = minutes, every_n_steps
+        self._is_training = False
         self._boundary: dict[str, Any] | None = None
         self._saved_at = 0.0
         self._resumed_random: dict[str, Any] | None = None
         self._saved_random: dict[str, Any] | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Refuse strategies under which rank 0 does not hold the whole model."""
-        if stage == "fit" and not isinstance(trainer.strategy, (DDPStrategy, SingleDeviceStrategy)):
+        """Refuse strategies under which rank 0 does not hold the whole model; clear up after a killed run."""
+        if stage != "fit":
+            return
+        if not isinstance(trainer.strategy, (DDPStrategy, SingleDeviceStrategy)):
             name = type(trainer.strategy).__name__
             raise UserError(f"trainer.strategy is {name}: expected auto or ddp, checkpoints are rank 0's")
+        if trainer.is_global_zero:
+            for folder in (path(trainer).parent, path(trainer).parent.parent):
+                remove_leftovers(folder)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take up the random generators where the checkpoint left them."""
+        self._is_training = True
         self._saved_at = time.monotonic()
         if self._resumed_random is not None:
             set_random_state(self._resumed_random)
@@ -78,11 +89,15 @@ class RecoveryCallback(Checkpoint):
         self._save(trainer)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Write the last boundary."""
-        if self._boundary is None or not trainer.is_global_zero:
+        """Write the last boundary, and say how to go on."""
+        if not trainer.is_global_zero or trainer.state.fn != TrainerFn.FITTING:
             return
-        self._save(trainer)
-        rank_zero_info(f"stopped at step {trainer.global_step}; go on with --ckpt_path {path(trainer)}")
+        if self._boundary is not None:
+            self._save(trainer)
+        cause = INTERRUPTS.get(type(exception))
+        if self._is_training or cause is not None:
+            how = "" if cause is None else f" by {cause}"
+            rank_zero_info(f"stopped{how} at step {trainer.global_step}; {remedy(path(trainer))}")
 
     def _is_due(self, trainer: L.Trainer) -> bool:
         every = self.every_n_steps
@@ -115,6 +130,15 @@ class RecoveryCallback(Checkpoint):
 def path(trainer: L.Trainer) -> Path:
     """Where a run's last checkpoint is."""
     return Path(trainer.default_root_dir) / FOLDER / NAME
+
+
+def remedy(checkpoint: Path) -> str:
+    """What the user is told to do with a run that was stopped."""
+    return (
+        f"go on with the same options and --ckpt_path {checkpoint}"
+        if checkpoint.exists()
+        else "no checkpoint was written yet: start it again"
+    )
 
 
 def _boundary(trainer: L.Trainer, *, epoch_ended: bool = False) -> dict[str, Any]:

@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import wsa_lightning
+from wsa_lightning.atomic import write_json
 from wsa_lightning.data.tracks import Track
 
 FOLDER = "teacher-scores"
@@ -42,14 +42,8 @@ class TeacherScores:
 
     def put(self, track: Track, scores: Mapping[str, Sequence[float]]) -> None:
         """Keep the scores of a song; a cache that cannot be written is no cache, and no error."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self.folder)
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(scores, file)
-            Path(name).replace(self._path(track))
-        except OSError:
-            pass
+        with suppress(OSError):
+            write_json(self._path(track), scores, durable=False)
 
     def _path(self, track: Track) -> Path:
         """A song is its files: their place, size and time of change."""

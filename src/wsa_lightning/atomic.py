@@ -1,0 +1,67 @@
+"""Files that appear whole or not at all, whatever kills the process that writes them."""
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+PARTIAL = ".partial"
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A temporary name beside ``path``, to be written to; it becomes ``path`` on success and nothing on failure.
+
+    Several processes and threads may do so at once: the last one's file stays. A process killed in between leaves
+    ``.NAME.*.partial`` behind, see ``remove_leftovers``.
+
+    Args:
+        path: the file; its folder is made.
+        durable: flush to the disk before the rename, so that a power cut leaves the old file or the new one too.
+
+    Raises:
+        OSError: the folder cannot be made, or the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
+    try:
+        yield temporary
+        if durable:
+            flush(temporary)
+        temporary.replace(path)
+        if durable:
+            flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write a small file, UTF-8, whole or not at all."""
+    with replacing(path, durable=durable) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any, *, durable: bool = True) -> None:
+    """Write a small JSON file, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n", durable=durable)
+
+
+def flush(path: Path) -> None:
+    """Make the content of a file, or the names in a folder, outlive a power cut, where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left in a folder to which nobody else writes now."""
+    for leftover in folder.glob(f".*{PARTIAL}"):
+        if leftover.is_file():
+            leftover.unlink(missing_ok=True)

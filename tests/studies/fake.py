@@ -50,7 +50,7 @@ def fit(run: Path, progress: Path, options: dict[str, str]) -> None:
             sys.exit("failing once")
         if stopped:
             write(progress, {"state": "stopped", "exception": "SIGTERMException"})
-            sys.exit(0)  # as Lightning does: an exit code of 0 does not mean finished
+            sys.exit(143)
 
 
 def compare(words: list[str]) -> None:

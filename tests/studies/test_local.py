@@ -181,14 +181,15 @@ def test_a_run_made_by_hand_is_not_overwritten(study: Study) -> None:
     assert "files that no sweep made" in refused.stderr
 
 
-def test_a_child_killed_by_sigkill_goes_on_where_it_was(study: Study) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_child_killed_or_stopped_goes_on_where_it_was(study: Study, number: signal.Signals) -> None:
     study.write(steps=6, seconds=0.2)
     sweep = study.start()
     wait_for(lambda: len(study.steps("w4_seed0")) >= 2)
-    os.kill(json.loads((study.runs / "w4_seed0" / "progress" / "fit.json").read_text())["pid"], signal.SIGKILL)
+    os.kill(json.loads((study.runs / "w4_seed0" / "progress" / "fit.json").read_text())["pid"], number)
     output, errors = sweep.communicate(timeout=60)
     assert sweep.returncode == 0, errors
-    assert "fit ended with SIGKILL" in output
+    assert f"fit ended with {number.name}" in output
     for name in BOTH:
         assert study.steps(name) == list(range(6))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from wsa_lightning.configs import base_config
 from wsa_lightning.atomic import write_json
+from wsa_lightning.configs import base_config
 from wsa_lightning.studies.sweep import read_sweep, select
 
 STUDY = REPOSITORY / "experiments" / "window_sink"

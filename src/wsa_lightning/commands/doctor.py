@@ -196,11 +196,7 @@ class _Stop(L.Callback):
 
 def training() -> Iterator[Line]:
     """Three steps of distillation from the shipped teacher, and the same ones killed and resumed."""
-    logging.getLogger("lightning").setLevel(logging.ERROR)
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as temporary, quiet():
         place = Path(temporary)
         make_songs(place / "songs", train=2, test=1, seconds=1.5, seed=0, workers=1)
         whole = fit(place / "songs", place / "whole")
@@ -214,6 +210,22 @@ def training() -> Iterator[Line]:
         fine = same or (device == "gpu" and bool(torch.allclose(whole, resumed, atol=1e-4)))
         found = "bit for bit the same weights" if same else "close weights" if fine else "other weights"
         yield Line("resume", found, fine, "" if fine else "report this line: a resumed run would differ")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what Lightning says of its runs off the terminal."""
+    names = ("lightning", "lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def fit(songs: Path, folder: Path, *more: L.Callback) -> Tensor:

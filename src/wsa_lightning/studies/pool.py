@@ -220,10 +220,15 @@ def _head(log: Path, attempt: int, command: Sequence[str], notes: Sequence[str])
         file.write(f"$ {shlex.join(command)}\n")
 
 
+def _exit(code: int) -> str:
+    """A return code in words: killed by a signal, or stopped by one and ended in order (128 + its number)."""
+    number = -code if code < 0 else code - 128
+    return signal.Signals(number).name if number in set(signal.Signals) else f"exit status {code}"
+
+
 def _reason(running: Running) -> str:
     """How a command ended, and the last line it printed."""
-    code = running.process.returncode
-    ended = f"{running.stage} ended with " + (signal.Signals(-code).name if code < 0 else f"exit status {code}")
+    ended = f"{running.stage} ended with {_exit(running.process.returncode)}"
     with running.point.log(running.stage).open("rb") as file:
         file.seek(0, 2)
         file.seek(max(0, file.tell() - 4096))

@@ -8,6 +8,12 @@ class UserError(ValueError):
     """
 
 
+def one_line(error: BaseException, most: int = 600) -> str:
+    """An exception's text as one printable line: names in a file from strangers can hold anything, at any length."""
+    text = " ".join("".join(character if character.isprintable() else " " for character in str(error)).split())
+    return text if len(text) <= most else f"{text[: most - 200]} ... {text[-190:]}"
+
+
 def first_line(error: BaseException) -> str:
     """What another library's exception says, as a part of one of our lines."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

@@ -1,17 +1,46 @@
 """``convert`` as a user runs it: teacher to student, ours to public and back, nothing overwritten or half-written."""
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 import yaml
 
 from tests import golden
-from tests.conftest import Run
 from wsa_lightning.checkpoints import from_public, load, to_public, to_student
+from wsa_lightning.cli import main
 from wsa_lightning.commands.convert import convert
 from wsa_lightning.errors import UserError
+
+
+class Ended(NamedTuple):
+    """What a command left on the terminal."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Convert = Callable[..., Ended]
+
+
+@pytest.fixture
+def wsa(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Convert:
+    """The command line, in this process: a process of its own imports for seconds."""
+
+    def run(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["wsa", *map(str, arguments)])
+        try:
+            main()
+            status = 0
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        return Ended(status, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +52,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_public_teacher_becomes_a_public_student_with_the_papers_names_and_comes_back(
-    wsa: Run, teacher: Path, tmp_path: Path
+    wsa: Convert, teacher: Path, tmp_path: Path
 ) -> None:
     result = wsa("convert", teacher, tmp_path / "student.ckpt", "--window", 10, "--sinks", 8)
     assert result.returncode == 0, result.stderr
@@ -40,7 +69,7 @@ def test_a_public_teacher_becomes_a_public_student_with_the_papers_names_and_com
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ours.safetensors", "student.ckpt", "student.yaml"]
 
 
-def test_what_is_there_stays_unless_overwriting_is_asked_for(wsa: Run, teacher: Path, tmp_path: Path) -> None:
+def test_what_is_there_stays_unless_overwriting_is_asked_for(wsa: Convert, teacher: Path, tmp_path: Path) -> None:
     (tmp_path / "out.yaml").write_text("mine")
     result = wsa("convert", teacher, tmp_path / "out.ckpt")
     assert result.returncode == 2
@@ -51,7 +80,7 @@ def test_what_is_there_stays_unless_overwriting_is_asked_for(wsa: Run, teacher: 
     assert load(tmp_path / "out.ckpt").config.window is None
 
 
-def test_a_word_for_a_number_is_a_usage_error(wsa: Run, tmp_path: Path) -> None:
+def test_a_word_for_a_number_is_a_usage_error(wsa: Convert, tmp_path: Path) -> None:
     result = wsa("convert", "small", tmp_path / "a.ckpt", "--sinks", "many")
     assert result.returncode == 2
     assert "sinks" in result.stderr and "Traceback" not in result.stderr
@@ -81,3 +110,29 @@ def test_the_note_says_what_public_code_would_build_otherwise(
 ) -> None:
     convert("small", tmp_path / "small.ckpt")
     assert "mlp_expansion_factor is 1" in capsys.readouterr().out
+
+
+def test_a_place_that_takes_no_file_is_one_line_and_leaves_nothing(wsa: Convert, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder.ckpt").mkdir()
+    for output, words in (("file/a.ckpt", "cannot be written"), ("folder.ckpt", "a folder")):
+        result = wsa("convert", "small", tmp_path / output)
+        assert result.returncode == 2
+        assert result.stderr.startswith("error: ") and words in result.stderr and result.stderr.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder.ckpt"]
+
+
+def test_a_disk_that_fills_up_leaves_what_was_there(wsa: Convert, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    output = tmp_path / "out.safetensors"
+    output.write_bytes(b"mine")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        result = wsa("convert", "small", output, "--overwrite")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert result.returncode == 2
+    assert "cannot be written" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [output.name]
+    assert output.read_bytes() == b"mine"

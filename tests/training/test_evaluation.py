@@ -16,10 +16,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.conftest import TINY, Run
 from wsa_lightning.checkpoints import load, save, to_student
+from wsa_lightning.checkpoints.files import file_hash
 from wsa_lightning.metrics import DEFINITIONS, score_song
 from wsa_lightning.models import Roformer
 from wsa_lightning.separation import separate
-from wsa_lightning.training.callbacks.distillation import file_hash
 
 COLUMNS = ["song", "model", "stem", "seconds", *DEFINITIONS, "nan_frames", "error"]
 

@@ -1,5 +1,6 @@
 """Which Roformer a public state dict belongs to, read off the names and shapes of its tensors."""
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from itertools import product
@@ -11,6 +12,8 @@ from wsa_lightning.checkpoints.difference import nearest_layout, shapes_of
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import RoformerConfig
 from wsa_lightning.models.bands import band_entries
+
+logger = logging.getLogger(__name__)
 
 # Tried in this order where no YAML says it.
 N_FFTS = (2048, 4096, 1024, 8192, 512)
@@ -31,7 +34,7 @@ def infer(state: Mapping[str, Tensor], stated: Mapping[str, Any]) -> dict[str, A
 
     def count(pattern: str) -> int:
         """One more than the highest index that the pattern's group takes among the names."""
-        return max((int(match[1]) for name in shapes if (match := re.match(pattern, name))), default=-1) + 1
+        return max((int(match[1][:18]) for name in shapes if (match := re.match(pattern, name))), default=-1) + 1
 
     try:
         dim = shapes["band_split.to_features.0.1.weight"][0]
@@ -42,7 +45,9 @@ def infer(state: Mapping[str, Tensor], stated: Mapping[str, Any]) -> dict[str, A
         bands = count(r"band_split\.to_features\.(\d+)\.")
         widths = [shapes[f"band_split.to_features.{band}.0.gamma"][0] for band in range(min(bands, len(state)))]
         sinks = shapes["sink_tokens"][0] if "sink_tokens" in shapes else 0
-    except (KeyError, IndexError) as missing:
+    except IndexError:
+        raise UserError(f"tensors from which sizes are read have no axes; {nearest_layout(shapes)}") from None
+    except KeyError as missing:
         raise UserError(
             f"no tensor {missing} of the public Roformer layout among {len(state)}, such as {sorted(state)[:3]}; "
             f"{nearest_layout(shapes)}"
@@ -86,6 +91,8 @@ def _stem_names(count: int, stated: Any) -> tuple[str, ...]:
     """The stated names where there are as many as mask estimators, else vocals, or numbers."""
     if stated is not None and len(stated) == count:
         return tuple(stated)
+    if stated is not None:
+        logger.warning("the YAML names the stems %s, the tensors hold %d: its names are not taken", list(stated), count)
     return ("vocals",) if count == 1 else tuple(f"stem_{number}" for number in range(count))
 
 
@@ -113,7 +120,7 @@ def _mel_bands(widths: list[int], stated: Mapping[str, Any]) -> dict[str, Any] |
     ):
         found: dict[str, Any] = {"channels": channels, "n_fft": n_fft, "sample_rate": rate, "mel_bands": len(widths)}
         try:
-            entries = band_entries(RoformerConfig(win_length=n_fft, **found))
+            entries = band_entries(RoformerConfig(win_length=n_fft, hop_length=1, **found))
         except UserError:
             continue  # this filter bank would leave a band empty
         if [2 * len(band) for band in entries] == widths:

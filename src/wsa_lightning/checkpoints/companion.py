@@ -1,18 +1,18 @@
 """The YAML that comes with a public checkpoint: what tensors cannot say, in the public names and in ours."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from wsa_lightning.checkpoints.variants import refuse_stated_variants
-from wsa_lightning.errors import UserError
+from wsa_lightning.errors import UserError, one_line
 from wsa_lightning.models import RoformerConfig, normal_window
 
 SUFFIXES = (".yaml", ".yml")
 MODEL_SUFFIXES = (".ckpt", ".pt", ".pth", ".th", ".safetensors")
+LARGEST = 2**31
 PUBLIC_HOP = 512
 """What the public constructors take where a YAML names no hop."""
 
@@ -107,12 +107,11 @@ def companion_yaml(config: RoformerConfig) -> str:
 
     What their constructors cannot be told (another ``ff_mult`` than 4) is listed by ``unsaid``.
     """
-    chunk_seconds = getattr(config, "chunk_seconds", 8.0)
     sections = {
         "audio": {
-            "chunk_size": round(chunk_seconds * config.sample_rate),
+            "chunk_size": round(config.chunk_seconds * config.sample_rate),
             "dim_f": config.n_fft // 2,
-            "dim_t": config.frames(chunk_seconds),
+            "dim_t": config.frames(config.chunk_seconds),
             "hop_length": config.hop_length,
             "n_fft": config.n_fft,
             "num_channels": config.channels,
@@ -125,7 +124,7 @@ def companion_yaml(config: RoformerConfig) -> str:
             "target_instrument": config.stems[0] if len(config.stems) == 1 else None,
             "use_amp": True,
         },
-        "inference": {"batch_size": 1, "dim_t": config.frames(chunk_seconds), "num_overlap": 2},
+        "inference": {"batch_size": 1, "dim_t": config.frames(config.chunk_seconds), "num_overlap": 2},
     }
     return yaml.dump(sections, Dumper=_Dumper, sort_keys=False)
 
@@ -198,28 +197,33 @@ def _read_training(training: Mapping[str, Any]) -> dict[str, Any]:
     if not training.get("instruments"):
         return {}
     target = training.get("target_instrument")
+    if isinstance(target, (list, tuple, Mapping)):
+        raise UserError(f"target_instrument is {str(target)[:60]}: expected one name")
     return {"stems": (str(target),) if target else tuple(map(str, _sequence("instruments", training["instruments"])))}
 
 
 def _read_audio(audio: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
     """Sample rate, where the model section has none, and the length of the chunks trained on."""
     found: dict[str, Any] = {}
-    if audio.get("sample_rate") and "sample_rate" not in stated:
+    if audio.get("sample_rate") is not None and "sample_rate" not in stated:
         found["sample_rate"] = _integer("sample_rate", audio["sample_rate"])
     rate = found.get("sample_rate", stated.get("sample_rate"))
-    if audio.get("chunk_size") and rate and "chunk_seconds" in {field.name for field in fields(RoformerConfig)}:
+    if audio.get("chunk_size") and rate:
         found["chunk_seconds"] = _integer("chunk_size", audio["chunk_size"]) / rate
     return found
 
 
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     section = config.get(name)
-    return section if isinstance(section, Mapping) else {}
+    if section is not None and not isinstance(section, Mapping):
+        raise UserError(f"{name} is {str(section)[:60]}: expected a section")
+    return section or {}
 
 
 def _integer(key: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
-        raise UserError(f"{key} is {value!r}: expected a whole number")
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole or abs(value) > LARGEST:
+        raise UserError(f"{key} is {str(value)[:60]}: expected a whole number, at most {LARGEST}")
     return int(value)
 
 
@@ -256,8 +260,10 @@ def _describes_a_model(path: Path) -> bool:
 def _read_yaml(path: Path) -> Mapping[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"not a readable model config: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})") from None
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"is no readable model config: {one_line(error)}") from None  # PyYAML raises them all
     if not isinstance(content, Mapping):
         raise UserError(f"holds {type(content).__name__}: expected a YAML mapping with a model section")
     return content

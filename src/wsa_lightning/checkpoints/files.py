@@ -1,11 +1,12 @@
 """Model files in and out: ours (safetensors with the config inside, Lightning checkpoints) and public ones."""
 
+import hashlib
 import json
 import logging
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import save_file
@@ -14,9 +15,9 @@ from wsa_lightning.atomic import replacing
 from wsa_lightning.checkpoints.companion import Companion, companion_yaml, find_companion, read_companion
 from wsa_lightning.checkpoints.filling import fill
 from wsa_lightning.checkpoints.public import KEEP, check_agreement, from_public, to_public
-from wsa_lightning.checkpoints.reading import METADATA_KEY, read
+from wsa_lightning.checkpoints.reading import METADATA_KEY, check_tensors, read
 from wsa_lightning.checkpoints.student import Keep, to_student
-from wsa_lightning.errors import UserError
+from wsa_lightning.errors import UserError, one_line
 from wsa_lightning.models import Roformer, RoformerConfig, Window
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,15 @@ SHIPPED = {"small-teacher": "small_teacher.safetensors", "small": "small_w16_s4.
 def resolve_path(path: Path | str) -> Path:
     """The file behind a path or the name of a shipped model (``small``, ``small-teacher``)."""
     return ASSETS / SHIPPED[str(path)] if str(path) in SHIPPED else Path(path)
+
+
+def file_hash(path: Path | str) -> str:
+    """SHA-256, in hex, of the file behind a path or the name of a shipped model."""
+    digest = hashlib.sha256()
+    with resolve_path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def load(
@@ -55,26 +65,39 @@ def load(
     if not file.is_file():
         what = "a folder" if file.is_dir() else "missing"
         raise UserError(f"{path} is {what}: expected a model file, or one of {', '.join(sorted(SHIPPED))}")
+    companion = config
     try:
         content, own_config = read(file)
-        if own_config is None:
+        if own_config is not None:
+            model = _our_model(content, own_config, config)
+        else:
             companion = config if config is not None else find_companion(file)
+            model = from_public(content, config=companion, share=True, window=window, sinks=sinks)
             if companion is None:
                 logger.warning("no YAML beside %s: taking hop 441 and a zeroed DC bin; config= says otherwise", path)
-            return from_public(content, config=companion, window=window, sinks=sinks, share=True).float()
-        check_agreement(read_companion(config), RoformerConfig.from_dict(own_config).__dict__, "file's own config")
-        model = fill(RoformerConfig.from_dict(own_config), content, share=True).float()
+        if any(parameter.is_meta for parameter in model.parameters()):
+            raise UserError("holds tensors without their numbers: save the model from a device that has them")
     except (UserError, OSError) as error:
-        raise UserError(f"{path}: {error}") from None
-    return to_student(model, window=window, sinks=sinks, share=True)
+        beside = f" with {companion}" if isinstance(companion, (str, Path)) and str(companion) not in str(error) else ""
+        raise UserError(f"{path}{beside}: {one_line(error)}") from None
+    return to_student(model.float(), window=window, sinks=sinks, share=True)
+
+
+def _our_model(state: Mapping[str, Any], own_config: dict[str, Any], config: Companion | None) -> Roformer:
+    """The model in one of our own files; a YAML, where one is named, must agree."""
+    architecture = RoformerConfig.from_dict(own_config)
+    check_agreement(read_companion(config), architecture.__dict__, "file's own config")
+    check_tensors(state)
+    return fill(architecture, state, share=True)
 
 
 def is_resumable(path: Path) -> bool:
     """Whether a file is a Lightning checkpoint of this project; a look at its index, no tensor is read."""
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            indices = [archive.read(name) for name in archive.namelist() if name.endswith("/data.pkl")]
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError):  # no zip, or one that PyTorch did not write
         return False
-    with zipfile.ZipFile(path) as archive:
-        indices = [archive.read(name) for name in archive.namelist() if name.endswith("/data.pkl")]
     return any(b"pytorch-lightning_version" in index and METADATA_KEY.encode() in index for index in indices)
 
 

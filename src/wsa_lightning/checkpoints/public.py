@@ -12,6 +12,7 @@ from wsa_lightning.checkpoints.companion import Companion, read_companion
 from wsa_lightning.checkpoints.difference import nearest_layout, shapes_of
 from wsa_lightning.checkpoints.filling import fill
 from wsa_lightning.checkpoints.layout import is_rotary, ours_name, public_name
+from wsa_lightning.checkpoints.reading import check_tensors
 from wsa_lightning.checkpoints.student import Keep, to_student
 from wsa_lightning.checkpoints.variants import refuse_variants
 from wsa_lightning.errors import UserError
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 KEEP: Final = Keep.KEEP
 WRAPPERS = ("state", "state_dict", "model_state_dict", "model")
 PREFIXES = ("model.", "module.", "_orig_mod.")
+DEEPEST = 8
+"""Wrappers and prefixes opened at most; a pickled dict can hold itself."""
 PAPER_WINDOW = 10
 
 
@@ -51,7 +54,7 @@ def from_public(
     """
     state = unwrap(state_dict)
     refuse_variants(state)
-    _check_tensors(state)
+    check_tensors(state)
     stated = read_companion(config)
     inferred = infer(state, stated)
     stated.pop("num_stems", None)  # the stems' names say it
@@ -90,25 +93,18 @@ def check_agreement(stated: Mapping[str, Any], found: Mapping[str, Any], source:
 
 def unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """The tensors inside a published checkpoint: wrappers (``state``, ...) opened, prefixes (``module.``) cut."""
-    for wrapper in WRAPPERS:
-        if isinstance(checkpoint.get(wrapper), Mapping):
-            return unwrap(checkpoint[wrapper])
     state = {str(name): value for name, value in checkpoint.items()}
-    for prefix in PREFIXES:
-        if state and all(name.startswith(prefix) for name in state):
-            return unwrap({name.removeprefix(prefix): value for name, value in state.items()})
+    for _ in range(DEEPEST):
+        wrapped = next((state[name] for name in WRAPPERS if isinstance(state.get(name), Mapping)), None)
+        prefix = next((prefix for prefix in PREFIXES if state and all(name.startswith(prefix) for name in state)), "")
+        if wrapped is None and not prefix:
+            break
+        inner = state if wrapped is None else wrapped
+        state = {str(name).removeprefix(prefix): value for name, value in inner.items()}
     strangers = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if strangers or not state:
         raise UserError(f"not a state dict: expected names to tensors, found {strangers[:3] or 'nothing'}")
     return state
-
-
-def _check_tensors(state: Mapping[str, Tensor]) -> None:
-    for name, tensor in state.items():
-        if not tensor.is_floating_point():
-            raise UserError(f"{name} is {tensor.dtype}: expected floating point, quantised files are not supported")
-        if not tensor.is_meta and tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
-            raise UserError(f"{name} claims the shape {tuple(tensor.shape)}, which the file does not hold")
 
 
 def _translate(state: Mapping[str, Tensor], config: RoformerConfig) -> tuple[dict[str, Tensor], list[str]]:

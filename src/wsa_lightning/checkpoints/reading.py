@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,22 @@ def read(file: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
     if head[8:9] == b"{":
         return _read_safetensors(file)
     if head.startswith((_ZIP, _PICKLE)):
-        # Old pickles cannot be mapped, and torch.load takes the suffix of safetensors at its word.
-        return _read_torch(file, mapped=head.startswith(_ZIP) and file.suffix != ".safetensors")
+        return _read_torch(file, mapped=_can_be_mapped(file))
     for magic, what in _NO_MODEL.items():
         if head.lstrip().startswith(magic):
             raise UserError(what)
     raise UserError(f"is no model file: it begins with {head[:8]!r}; expected safetensors or a PyTorch checkpoint")
+
+
+def check_tensors(state: Mapping[str, Any]) -> None:
+    """Raise ``UserError`` for what is no plain floating-point tensor, or has more numbers than the file holds."""
+    for name, tensor in state.items():
+        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
+            raise UserError(f"{name} is no plain tensor: expected names to tensors")
+        if not tensor.is_floating_point():
+            raise UserError(f"{name} is {tensor.dtype}: expected floating point, quantised files are not supported")
+        if not tensor.is_meta and tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+            raise UserError(f"{name} claims the shape {tuple(tensor.shape)}, which the file does not hold")
 
 
 def network_state(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -68,8 +79,18 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Any], dict[str, Any] | None
         return state, None
     try:
         return state, dict(json.loads(metadata[METADATA_KEY])["config"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"has unreadable {METADATA_KEY} metadata ({first_line(error)})") from None
+
+
+def _can_be_mapped(file: Path) -> bool:
+    """Whether a PyTorch file is a zip of plain records; ``torch.load`` takes the suffix of safetensors at its word."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            plain = all(record.compress_type == zipfile.ZIP_STORED for record in archive.infolist())
+    except zipfile.BadZipFile:  # an old pickle, or cut short: the reader says which
+        return False
+    return plain and file.suffix != ".safetensors"
 
 
 def _read_torch(file: Path, *, mapped: bool) -> tuple[dict[str, Any], dict[str, Any] | None]:

@@ -20,12 +20,12 @@ _BY_TENSOR = {
     "LoRA": r"\.lora_[AB](\.|$)|\.lora_(down|up)\.",
 }
 _BY_YAML: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-    "linear attention": lambda model: (model.get("linear_transformer_depth") or 0) > 0,
+    "linear attention": lambda model: model.get("linear_transformer_depth"),
     "value residual": lambda model: model.get("add_value_residual"),
     "PoPE": lambda model: model.get("use_pope"),
     "skip connections": lambda model: model.get("skip_connection"),
     "a normalised STFT": lambda model: model.get("stft_normalized"),
-    "a limited freq_range": lambda model: model.get("freq_range") and tuple(model["freq_range"]) != (-1, -1),
+    "a limited freq_range": lambda model: model.get("freq_range") not in (None, (-1, -1), [-1, -1]),
 }
 
 

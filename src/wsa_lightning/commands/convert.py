@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Literal
 
+from safetensors import SafetensorError
+
 from wsa_lightning.checkpoints import KEEP, load, save, save_onnx, save_public
 from wsa_lightning.checkpoints.companion import unsaid
-from wsa_lightning.errors import UserError
+from wsa_lightning.commands.separate import stopped_by_sigterm
+from wsa_lightning.errors import UserError, first_line
 from wsa_lightning.models import Roformer, Window, describe_window
 
 Format = Literal["ours", "public", "onnx"]
@@ -41,6 +44,8 @@ def convert(
     chosen = format or format_of(output)
     if output.suffix not in SUFFIXES[chosen]:
         raise UserError(f"OUTPUT is {output}: expected a name in {', '.join(SUFFIXES[chosen])} for --format {chosen}")
+    if output.is_dir():
+        raise UserError(f"OUTPUT is {output}, a folder: expected a file to write")
     for path in (output, *([output.with_suffix(".yaml")] if chosen == "public" else [])):
         if path.exists() and not overwrite:
             raise UserError(f"{path} exists: name another OUTPUT, or pass --overwrite")
@@ -50,17 +55,32 @@ def convert(
         window=KEEP if window == "keep" else window,
         sinks=KEEP if sinks == "keep" else sinks,
     )
-    if chosen == "ours":
-        save(model, output)
-    elif chosen == "onnx":
+    if chosen == "onnx":
         print("capturing the graph: a minute for a small model, some minutes for a large one", flush=True)
-        save_onnx(model, output)
-    else:
-        companion = save_public(model, output)
-        print(f"{companion}: the YAML that goes with it")
+    with stopped_by_sigterm():
+        write(model, output, chosen)
+    if chosen == "public":
+        print(f"{output.with_suffix('.yaml')}: the YAML that goes with it")
         for line in unsaid(model.config):
             print(f"note: {line}")
     print(f"{output}: {describe(model)}")
+
+
+def write(model: Roformer, output: Path, format: Format) -> None:
+    """Write the file, or nothing; a place that takes no file is a ``UserError``."""
+    try:
+        if format == "ours":
+            save(model, output)
+        elif format == "onnx":
+            save_onnx(model, output)
+        else:
+            save_public(model, output)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and format != "public":  # torch.save has no word of its own for a full disk
+            raise
+        raise UserError(
+            f"{output} cannot be written ({first_line(error)}): make room, or choose another folder"
+        ) from None
 
 
 def format_of(output: Path) -> Format:

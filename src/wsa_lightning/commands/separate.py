@@ -1,7 +1,6 @@
 """``separate``: songs in, stems out."""
 
 import contextlib
-import hashlib
 import signal
 import sys
 import time
@@ -15,7 +14,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from wsa_lightning import checkpoints
-from wsa_lightning.checkpoints.files import resolve_path
+from wsa_lightning.checkpoints.files import file_hash
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer, describe_window
 from wsa_lightning.separation import Precision, plan_blocks
@@ -212,11 +211,7 @@ def find_device(name: str) -> torch.device:
 
 def identity(checkpoint: str) -> str:
     """A model file: its name as given, and how its SHA-256 begins."""
-    digest = hashlib.sha256()
-    with resolve_path(checkpoint).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return f"{checkpoint} sha256:{digest.hexdigest()[:16]}"
+    return f"{checkpoint} sha256:{file_hash(checkpoint)[:16]}"
 
 
 def origin(path: Path) -> str:

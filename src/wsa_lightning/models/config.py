@@ -118,6 +118,8 @@ class RoformerConfig:
             raise UserError(f"band_widths are {str(self.band_widths)[:60]}: expected numbers of bins, at least 1 each")
         if self.win_length > self.n_fft:
             raise UserError(f"win_length is {self.win_length}: expected at most n_fft, {self.n_fft}")
+        if self.hop_length > self.win_length:
+            raise UserError(f"hop_length is {self.hop_length}: expected at most win_length, {self.win_length}")
         if self.family == "band_split" and sum(self.band_widths) != self.bins:
             raise UserError(f"band_widths sum to {sum(self.band_widths)} bins: expected n_fft // 2 + 1 = {self.bins}")
 

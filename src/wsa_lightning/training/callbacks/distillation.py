@@ -1,6 +1,5 @@
 """The distillation callback: it owns the frozen teacher and hands its mask to the student's step."""
 
-import hashlib
 import logging
 import math
 from pathlib import Path
@@ -10,7 +9,7 @@ import lightning as L
 import torch
 
 from wsa_lightning.checkpoints import load
-from wsa_lightning.checkpoints.files import resolve_path
+from wsa_lightning.checkpoints.files import file_hash, resolve_path
 from wsa_lightning.errors import UserError
 from wsa_lightning.losses import taps_needed
 from wsa_lightning.metrics import UsdrPerSong
@@ -61,7 +60,7 @@ class DistillationCallback(L.Callback):
                 logger.warning("distillation.teacher %s is missing: the student is scored alone", self.path)
             return  # a student's checkpoint describes itself
         self.teacher = load(self.path, config=self.config).requires_grad_(False).eval()
-        self.teacher_hash = file_hash(resolve_path(self.path))
+        self.teacher_hash = file_hash(self.path)
         if not pl_module.is_built:
             looks_at_music = pl_module.sink_start == "frames"
             pl_module.adopt(self.teacher, trainer.datamodule.some_mixtures() if looks_at_music else None)  # type: ignore[attr-defined]
@@ -159,15 +158,6 @@ class DistillationCallback(L.Callback):
                 "distillation.teacher is %s, but this student was distilled from another: scored beside it", self.path
             )
         self.baseline = state_dict["baseline"]
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _needs_teacher(module: SeparationModule) -> bool:

@@ -12,13 +12,13 @@ from lightning.pytorch.utilities import rank_zero_info
 from rich.console import Console
 from torch import Tensor
 
-from wsa_lightning.checkpoints.files import resolve_path
+from wsa_lightning.checkpoints.files import file_hash
 from wsa_lightning.data.songs.library import cache_folder
 from wsa_lightning.data.tracks import Track
 from wsa_lightning.errors import UserError
 from wsa_lightning.metrics import DEFINITIONS, ScoresPerSong, score_song
 from wsa_lightning.metrics.song import check_metrics
-from wsa_lightning.training.callbacks.distillation import DistillationCallback, file_hash
+from wsa_lightning.training.callbacks.distillation import DistillationCallback
 from wsa_lightning.training.evaluation import ModelCard, Report, files, nan_frames
 from wsa_lightning.training.evaluation.cache import TeacherScores
 from wsa_lightning.training.module import SeparationModule
@@ -173,9 +173,7 @@ class EvaluationCallback(L.Callback):
     def _find_models(self, trainer: L.Trainer, module: SeparationModule) -> dict[str, ModelCard]:
         """``teacher`` and ``student``, or ``model`` alone."""
         path = self.model_file or trainer.ckpt_path
-        own = ModelCard(
-            None if path is None else str(path), None if path is None else file_hash(resolve_path(path)), module.net
-        )
+        own = ModelCard(None if path is None else str(path), None if path is None else file_hash(path), module.net)
         distillation = next((c for c in trainer.callbacks if isinstance(c, DistillationCallback)), None)  # type: ignore[attr-defined]
         if distillation is None or distillation.teacher is None:
             return {"model": own}

@@ -11,6 +11,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.conftest import Run
 from wsa_lightning.checkpoints import load
+from wsa_lightning.separation import separate_file
+from wsa_lightning.separation.outputs import StemFormat
 
 TINY_FIT = ("fit", "--config", "configs/wsa_w16_s4.yaml", "--config", "configs/scale/tiny.yaml")
 SCALARS = {
@@ -146,7 +148,7 @@ def test_two_ddp_processes_of_half_the_batch_score_and_learn_like_one(
 
 
 @pytest.mark.parametrize("teacher", ["gone.ckpt", "small-teacher"])
-def test_test_and_predict_use_a_students_checkpoint_whatever_teacher_is_named(
+def test_predict_writes_what_separate_writes_and_test_scores_a_checkpoint_whatever_teacher_is_named(
     teacher: str, wsa: Run, run: Path, songs: Path, tmp_path: Path
 ) -> None:
     shared = (
@@ -160,15 +162,15 @@ def test_test_and_predict_use_a_students_checkpoint_whatever_teacher_is_named(
     )
     predicted = wsa("predict", *shared)
     assert predicted.returncode == 0, predicted.stderr
+    student = load(run / "checkpoints" / "epoch=1.ckpt")
     for song in sorted((songs / "test").iterdir()):
-        vocals, rate = soundfile.read(tmp_path / "stems" / song.name / "vocals.wav")
-        assert (vocals.shape, rate) == ((round(2.5 * 44100), 2), 44100)
-        assert np.isfinite(vocals).all()
-        instrumental, mixture = (
-            soundfile.read(path)[0]
-            for path in (tmp_path / "stems" / song.name / "instrumental.wav", song / "mixture.wav")
-        )
-        np.testing.assert_allclose(vocals + instrumental, mixture, atol=1e-6)
+        separate_file(student, song / "mixture.wav", tmp_path / song.name, form=StemFormat(subtype="FLOAT"))
+        for stem in ("vocals", "instrumental"):
+            predicted_stem, rate = soundfile.read(tmp_path / "stems" / song.name / f"{stem}.wav")
+            separated_stem, _ = soundfile.read(tmp_path / song.name / f"{stem}.wav")
+            assert (predicted_stem.shape, rate) == ((round(2.5 * 44100), 2), 44100)
+            assert np.isfinite(predicted_stem).all()
+            np.testing.assert_allclose(predicted_stem, separated_stem, atol=1e-6)
 
 
 def test_the_command_line_beats_yaml_and_yaml_beats_the_checkpoint(

@@ -9,15 +9,15 @@ Examples:
 import argparse
 import contextlib
 import io
+import json
 import statistics
-import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from harness import in_fresh_process, interleave, show, write
+from harness import RESULTS, in_fresh_process, interleave, show, write
 
 from wsa_lightning.checkpoints import load, to_public, to_student
 from wsa_lightning.models import Roformer, RoformerConfig
@@ -35,9 +35,10 @@ from harness import peak_rss
 from wsa_lightning.checkpoints import load
 from wsa_lightning.separation import separate_file
 minutes, folder = float(sys.argv[1]), Path(sys.argv[2])
+noise = (0.1 * torch.randn(44100, 2)).numpy()
 with soundfile.SoundFile(folder / "song.wav", "w", 44100, 2, "PCM_16") as file:
     for _ in range(round(60 * minutes)):
-        file.write((0.1 * torch.randn(44100, 2)).numpy())
+        file.write(noise)
 separate_file(load("small"), folder / "song.wav", folder / "out")
 samples = {{path.stem: soundfile.info(path).frames for path in (folder / "out").iterdir()}}
 print(json.dumps({{"peak_mb": peak_rss() / 1e6, "samples": samples}}))
@@ -94,20 +95,24 @@ def peer_config() -> dict[str, Any]:
 
 
 def memory(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """The shipped student on files of growing length, a fresh process each."""
+    """The shipped student on files of growing length, a fresh process each; rows of other lengths are kept."""
     import tempfile
 
-    rows = []
+    peaks: dict[float, float] = {}
     for minutes in arguments.minutes:
         with tempfile.TemporaryDirectory() as folder:
             found = in_fresh_process(MEMORY.format(here=str(Path(__file__).parent)), str(minutes), folder)
         assert set(found["samples"].values()) == {round(minutes * 60) * RATE}
-        rows.append({"minutes": minutes, **found, "ratio": found["peak_mb"] / (rows[0] if rows else found)["peak_mb"]})
-        print(rows[-1], file=sys.stderr)
+        peaks[minutes] = found["peak_mb"]
+    kept = RESULTS / "separation_memory.json"
+    if kept.is_file():
+        peaks = {row["minutes"]: row["peak_mb"] for row in json.loads(kept.read_text())["rows"]} | peaks
+    shortest = peaks[min(peaks)]
+    rows = [{"minutes": key, "peak_mb": peaks[key], "ratio": peaks[key] / shortest} for key in sorted(peaks)]
     show(
         "peak memory of the shipped student, file to files",
         ("minutes", "peak MB", "ratio"),
-        [(row["minutes"], row["peak_mb"], row["ratio"]) for row in rows],
+        [tuple(row.values()) for row in rows],
     )
     return rows
 

@@ -12,6 +12,7 @@ import torch
 from tests.conftest import TINY
 from wsa_lightning.checkpoints import load, save
 from wsa_lightning.cli import main
+from wsa_lightning.locality.recommend import even_window
 from wsa_lightning.models import Roformer
 
 
@@ -55,6 +56,7 @@ def test_the_report_holds_curves_maps_and_windows_that_fit_takes_as_they_are_pri
     assert list((out / "tensorboard").glob("events*"))
 
     (line,) = [line for line in printed.splitlines() if line.strip().startswith("90%")]
+    assert f"(even attention: {even_window(51, 0.9)})" in line
     options = shlex.split(line.partition(":")[2].partition(" or,")[0])
     assert options == ["--model.window", str(report["windows"]["0.9"])]
     command = (
@@ -78,7 +80,9 @@ def test_a_students_report_says_what_goes_to_the_sinks(
     assert min(shares["time", 0] + shares["time", 1]) > 0.1
     assert max(shares["frequency", 0] + shares["frequency", 1]) == 0
     assert all(window <= own for window, own in zip(report["windows"]["0.99"], (4, 6), strict=True))
-    assert "sinks" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "sinks" in printed
+    assert "even attention" not in printed, "a window cannot hold it"
 
 
 def test_what_holds_no_song_is_named(

@@ -79,8 +79,8 @@ def attention_maps(statistics: Sequence[HeadStatistics]) -> Figure:
 
 
 def _colours(maps: Sequence[Tensor]) -> LogNorm:
-    """A scale that leaves out a thousandth of the weights above, and what is below 1 % of even attention."""
-    values = torch.cat([weights.flatten() for weights in maps]).numpy()
+    """A scale for all but the extremes; what a window hides is no weight, and black."""
+    values = torch.cat([weights[weights > 0] for weights in maps]).numpy()
     top = max(float(np.quantile(values, 0.999)), 2.0)
     return LogNorm(min(max(float(np.quantile(values, 0.01)), 0.01), 0.5), top)
 

@@ -64,11 +64,16 @@ def summary_table(statistics: Sequence[HeadStatistics]) -> Table:
 
 
 def config_lines(statistics: Sequence[HeadStatistics]) -> list[str]:
-    """Options to paste behind ``fit``, one window for each layer or one for all; and what even attention would need."""
+    """Options to paste behind ``fit``, one window for each layer or one for all; and what even attention would need.
+
+    A windowed student is not held against even attention, which it could not have.
+    """
     frames = next(entry.within.shape[1] for entry in statistics if entry.axis == "time")
+    is_full = min(recommended_windows(statistics, 1.0)) > frames
     lines = []
     for share in SHARES:
         windows = recommended_windows(statistics, share)
         own = f"--model.window '{windows}'   or, for all layers,  --model.window {max(windows)}"
-        lines.append(f"{share:.0%}: {own}   (even attention: {even_window(frames, share)})")
+        even = f"   (even attention: {even_window(frames, share)})" if is_full else ""
+        lines.append(f"{share:.0%}: {own}{even}")
     return lines

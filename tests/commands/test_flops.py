@@ -3,14 +3,12 @@
 import csv
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.conftest import Run
-from wsa_lightning.cli import main
 from wsa_lightning.flops import closed_form
 from wsa_lightning.models import Roformer, RoformerConfig
 from wsa_lightning.models.config import PUBLISHED
@@ -62,29 +60,15 @@ def test_the_folder_holds_the_same_numbers_as_csv_and_json_and_a_figure_in_two_f
     assert "<svg" in (out / "flops.svg").read_text()
 
 
-def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str, str]:
-    """The command in this process: exit code, terminal, errors."""
-    monkeypatch.setattr(sys, "argv", ["wsa_lightning", "flops", *words])
-    monkeypatch.setenv("COLUMNS", "200")
-    code = 0
-    try:
-        main()
-    except SystemExit as end:
-        code = int(end.code or 0)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def test_a_students_checkpoint_brings_its_own_window_and_the_options_beat_it(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code, own, _ = here(capsys, monkeypatch, "--checkpoint", "small", "--seconds", "2")
-    assert code == 0
-    assert "student, w 16, S 4" in own
-    options = ("--window", "6", "--sinks", "0", "--seconds", "2")
-    _, other, _ = here(capsys, monkeypatch, "--checkpoint", "small-teacher", *options)
-    assert "student, w 6, S 0" in other
-    assert cells(own, "total, mask's pairs")[0][0] == cells(other, "total, mask's pairs")[0][0]
+def test_a_students_checkpoint_brings_its_own_window_and_the_options_beat_it(wsa: Run) -> None:
+    own = wsa("flops", "--checkpoint", "small", "--seconds", 2)
+    assert own.returncode == 0, own.stderr
+    assert "student, w 16, S 4" in own.stdout
+    options = ("--window", 6, "--sinks", 0, "--seconds", 2)
+    other = wsa("flops", "--checkpoint", "small-teacher", *options)
+    assert "student, w 6, S 0" in other.stdout
+    teachers = [cells(result.stdout, "total, mask's pairs")[0][0] for result in (own, other)]
+    assert teachers[0] == teachers[1]
 
 
 @pytest.mark.parametrize(
@@ -97,12 +81,10 @@ def test_a_students_checkpoint_brings_its_own_window_and_the_options_beat_it(
         (("--size", "small"), "kim"),
     ],
 )
-def test_what_cannot_be_counted_is_one_line_and_exit_code_2(
-    options: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code, _, errors = here(capsys, monkeypatch, *options)
-    assert code == 2
-    assert words in errors
+def test_what_cannot_be_counted_is_one_line_and_exit_code_2(options: tuple[str, ...], words: str, wsa: Run) -> None:
+    result = wsa("flops", *options)
+    assert result.returncode == 2
+    assert words in result.stderr
 
 
 @pytest.mark.parametrize("name, millions", [("kim", 228), ("viperx", 160)])

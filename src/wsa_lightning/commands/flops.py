@@ -56,7 +56,7 @@ def flops(
         console.print(cost_table(*pair))
     if out is not None:
         rows = [cost.row() for pair in costs for cost in pair]
-        figure = cost_figure(teacher, student, durations[-1], durations)
+        figure = cost_figure(teacher, student, durations)
         summary = {
             "version": 1,
             "command": sys.argv,

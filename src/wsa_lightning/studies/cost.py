@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table
@@ -129,8 +130,8 @@ def cost_table(teacher: Cost, student: Cost) -> Table:
     table.add_section()
     table.add_row("[bold]GFLOP per second of audio[/]")
     giga("total", teacher.per_second, student.per_second)
-    factors = dict.fromkeys(f"{cost.factor:.3g}" for cost in (teacher, student))
-    giga(f"total x {' / '.join(factors)}, overlap", teacher.per_second_of_song, student.per_second_of_song)
+    overlaps = " and ".join(dict.fromkeys(f"{cost.factor:.3g}" for cost in (teacher, student)))
+    giga(f"long song, overlap {overlaps}", teacher.per_second_of_song, student.per_second_of_song)
     return table
 
 
@@ -138,40 +139,55 @@ def _giga(flops: float) -> str:
     return f"{flops / 1e9:,.1f}" if flops >= 1e12 else f"{flops / 1e9:.3f}"
 
 
-def cost_figure(teacher: RoformerConfig, student: RoformerConfig, longest: float, marks: Sequence[float]) -> Figure:
-    """Time attention and the whole model over duration: FLOPs of one pass, and the total per second of audio."""
-    durations = np.geomspace(1.0, max(longest, 2.0), 60).tolist()
-    curves = {
-        name: [closed_form(config, duration) for duration in durations]
-        for name, config in (("teacher, full attention", teacher), (_student_label(student), student))
-    }
+def cost_figure(teacher: RoformerConfig, student: RoformerConfig, marks: Sequence[float]) -> Figure:
+    """Time attention and the whole model over duration: FLOPs of one pass, and the total per second of audio.
+
+    At the durations ``marks`` stands teacher / student, of the whole model.
+    """
+    durations = np.geomspace(1.0, max(*marks, 2.0), 60).tolist()
     with figures.style():
-        figure = Figure(figsize=(10, 4), layout="constrained")
+        figure = Figure(figsize=(10, 4.2), layout="constrained")
         left, right = figure.subplots(1, 2)
-        for color, (label, reports) in zip(figures.PALETTE, curves.items(), strict=False):
-            total = np.array([report.total for report in reports])
-            attention = np.array([report.time_attention for report in reports])
-            left.loglog(durations, total / 1e12, color=color, label=f"{label}: whole model")
-            left.loglog(durations, attention / 1e12, color=color, linestyle="--", label=f"{label}: time attention")
-            right.plot(durations, total / np.array(durations) / 1e9, color=color, label=label)
-        for duration in marks:
-            for axes in (left, right):
-                axes.axvline(duration, color="#999999", linewidth=0.8, linestyle=":")
-        ticks = sorted({*marks, 1.0, 3.0, 30.0} & {*marks, *(t for t in (1.0, 3.0, 30.0) if t <= longest)})
-        left.set(title="FLOPs of one forward pass", xlabel="duration, s", ylabel="TFLOP")
-        left.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        windowed = f"student, w {describe_window(student.window)}, S {student.sinks}"
+        models = ((teacher, "teacher, full attention"), (student, windowed))
+        for color, (config, label) in zip(figures.PALETTE, models, strict=False):
+            reports = [closed_form(config, duration) for duration in durations]
+            totals = [report.total for report in reports]
+            left.loglog(durations, np.array(totals) / 1e12, color=color, label=f"{label}: whole model")
+            attention = [report.time_attention / 1e12 for report in reports]
+            left.loglog(durations, attention, color=color, linestyle="--", label=f"{label}: time attention")
+            right.plot(durations, np.array(totals) / durations / 1e9, color=color, label=label)
+        _mark_ratios(right, teacher, student, marks)
+        left.set(title="(a) FLOPs of one forward pass", ylabel="TFLOP")
+        right.set(title="(b) whole model, per second of audio", ylabel="GFLOP per second of audio")
+        for axes, ticks in ((left, sorted({1.0, *marks})), (right, sorted(marks))):
+            axes.set_xlabel("duration, s")
+            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         left.minorticks_off()
         left.yaxis.set_major_formatter("{x:g}")
-        right.set(title="the same per second of audio", xlabel="duration, s", ylabel="GFLOP per second of audio")
+        right.yaxis.set_major_formatter("{x:,.0f}")
         right.set_ylim(bottom=0)
-        right.set_xticks([0, *marks], [f"{tick:g}" for tick in (0, *marks)])
-        left.legend(fontsize=8)
-        right.legend(fontsize=8)
+        left.legend(fontsize=8.5)
+        right.legend(fontsize=8.5, loc="upper left")
     return figure
 
 
-def _student_label(config: RoformerConfig) -> str:
-    return f"student, w {describe_window(config.window)}, S {config.sinks}"
+def _mark_ratios(axes: Axes, teacher: RoformerConfig, student: RoformerConfig, marks: Sequence[float]) -> None:
+    """A line from the student's to the teacher's total at every mark, with their ratio below it."""
+    for place, duration in enumerate(marks):
+        full, windowed = (closed_form(config, duration).total / duration / 1e9 for config in (teacher, student))
+        label = None if place else "teacher / student"
+        axes.plot([duration] * 2, [windowed, full], "o-", color="#888888", lw=0.9, ms=3.5, zorder=3, label=label)
+        axes.annotate(
+            f"{full / windowed:.2f}\N{MULTIPLICATION SIGN}",
+            (duration, min(full, windowed)),
+            xytext=(0, -6),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            fontsize=8.5,
+            bbox={"facecolor": axes.get_facecolor(), "edgecolor": "none", "pad": 1.0},
+        )
 
 
 def full_attention(config: RoformerConfig) -> RoformerConfig:

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from wsa_lightning import flops
 from wsa_lightning.attention import attention_flops, backends
 from wsa_lightning.attention.blocked import executed_pairs
 from wsa_lightning.errors import UserError
 from wsa_lightning.flops import FlopReport, closed_form, count
+from wsa_lightning.flops.counting import trace
+from wsa_lightning.flops.tracing import weightless_copy
 from wsa_lightning.models import Roformer, RoformerConfig
 
 KIM = RoformerConfig()
@@ -221,7 +222,7 @@ def test_what_has_a_handle_counts_as_pytorchs_own_counter_counts_it(name: str) -
 
 def _all_macs(model: Roformer, seconds: float) -> int:
     """Everything counted but the STFTs."""
-    macs = flops._macs(flops._weightless_copy(model), seconds)[""]
+    macs = trace(weightless_copy(model), seconds)[""]
     return int(sum(n for operator, n in macs.items() if operator not in ("stft", "istft")))
 
 

@@ -1,0 +1,67 @@
+"""How many multiply-accumulates an operator in a trace makes, and which operators make none."""
+
+import math
+from typing import Any
+
+from fvcore.nn.jit_handles import get_shape, linear_flop_jit
+
+from wsa_lightning.attention.pattern import allowed_pairs, attention_flops
+from wsa_lightning.flops.tracing import ATTENTION
+
+FREE_OPERATORS = (
+    "add", "clamp_min", "complex", "cos", "div", "expand_as", "gelu", "glu", "index_add", "linalg_vector_norm",
+    "mul", "mul_", "pow", "sigmoid", "sin", "sub", "tanh", "unflatten", "view_as_complex", "view_as_real",
+)  # fmt: skip
+"""ATen operators without a matrix product, besides those that fvcore ignores by itself."""
+
+
+def _attention_macs(inputs: list[Any], outputs: list[Any]) -> int:
+    """fvcore's handle: multiply-accumulates of QK^T and PV over the allowed pairs of every sequence."""
+    sequences, heads, length, dim_head = get_shape(inputs[0])
+    window, sinks = inputs[3].toIValue(), inputs[4].toIValue()
+    pairs = sequences * allowed_pairs(length - sinks, window, sinks)
+    return attention_flops(pairs, heads, dim_head) // 2
+
+
+def _sdpa_macs(inputs: list[Any], outputs: list[Any]) -> int:
+    """PyTorch's own attention without a mask; what a mask allows cannot be read off its shape."""
+    mask, causal = inputs[3], inputs[5]
+    if mask.type().kind() != "NoneType" or causal.toIValue():
+        raise RuntimeError("cannot count scaled_dot_product_attention with a mask: call windowed_sink_attention")
+    *batch, queries, dim_head = get_shape(inputs[0])
+    keys, width = get_shape(inputs[2])[-2:]
+    return math.prod(batch) * queries * keys * (dim_head + width)
+
+
+def _einsum_macs(inputs: list[Any], outputs: list[Any]) -> int:
+    """Two operands: one multiply-accumulate a combination of the indices that take part; a mere product is free."""
+    equation = inputs[0].toIValue().replace(" ", "")
+    shapes = [get_shape(operand) for operand in inputs[1].node().inputs()]
+    terms, _, result = equation.partition("->")
+    if len(shapes) != 2 or "->" not in equation or "." in equation:
+        raise RuntimeError(f"cannot count einsum {equation!r}: expected two operands, named indices and a result")
+    left, right = (dict(zip(term, shape, strict=True)) for term, shape in zip(terms.split(","), shapes, strict=True))
+    # An index of one operand alone that is not in the result is summed before the product.
+    contracted = (left.keys() & right.keys()) - set(result)
+    if not contracted:
+        return 0
+    taking_part = contracted | set(result)
+    return math.prod(max(left.get(index, 1), right.get(index, 1)) for index in taking_part)
+
+
+def _transforms(inputs: list[Any], outputs: list[Any]) -> int:
+    """How many FFTs an (inverse) STFT makes: signals times frames."""
+    spectrum = inputs[0] if len(get_shape(inputs[0])) > len(get_shape(outputs[0])) else outputs[0]
+    *signals, _, frames = get_shape(spectrum)
+    return math.prod(signals) * frames
+
+
+HANDLES = {
+    "aten::linear": linear_flop_jit,
+    "aten::einsum": _einsum_macs,
+    "aten::scaled_dot_product_attention": _sdpa_macs,
+    "wsa_lightning::stft": _transforms,
+    "wsa_lightning::istft": _transforms,
+    ATTENTION: _attention_macs,
+}
+"""What is counted, and how; every handle is held against a second witness in the tests."""

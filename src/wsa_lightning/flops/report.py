@@ -1,0 +1,44 @@
+"""The result of a count."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FlopReport:
+    """FLOPs of one forward pass of one mixture, and the score pairs of its time attention.
+
+    Attributes:
+        seconds: duration of the mixture.
+        frames: its STFT frames, T; sinks are not among them.
+        linear: FLOPs of all linear layers.
+        time_attention: FLOPs of QK^T and PV over time, over the pairs the mask allows.
+        frequency_attention: the same over frequency, where every pair is allowed.
+        by_module: ``total`` parted by ``band_split``, ``layers.{i}.time``, ``layers.{i}.frequency``,
+            ``mask_estimators``.
+        stft: FLOPs of the STFT and its inverse, outside ``total``: 2.5 n log2 n a real FFT of size n
+            (FFTW's convention), windowing and overlap-add not counted.
+        paper_pairs: the paper's T (w + S) pairs, T² for full attention; pairs are per head, band and block, and where
+            layers have windows of their own the mean over the layers, rounded.
+        exact_pairs: pairs the mask allows, the sinks' own rows included.
+        executed_pairs: pairs the ``blocked`` backend computes, whole blocks being dense.
+        time_attention_paper: ``time_attention``, had the mask the paper's pairs.
+        time_attention_executed: ``time_attention`` as the ``blocked`` backend computes it.
+    """
+
+    seconds: float
+    frames: int
+    linear: int
+    time_attention: int
+    frequency_attention: int
+    by_module: dict[str, int]
+    stft: int
+    paper_pairs: int
+    exact_pairs: int
+    executed_pairs: int
+    time_attention_paper: int
+    time_attention_executed: int
+
+    @property
+    def total(self) -> int:
+        """FLOPs of the network: linear layers and attention."""
+        return self.linear + self.time_attention + self.frequency_attention

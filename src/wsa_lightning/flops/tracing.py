@@ -1,0 +1,78 @@
+"""A copy of a model that a trace can read: without weights, and with attention and STFT as one operator each."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wsa_lightning.models.config import RoformerConfig
+from wsa_lightning.models.roformer import Roformer
+from wsa_lightning.models.transformer import Attention
+
+ATTENTION = "wsa_lightning::windowed_sink_attention"
+
+
+def weightless_copy(model: Roformer) -> Roformer:
+    """The model in eval mode on the meta device, with attention and STFT as operators fvcore can see."""
+    model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper hides the operators
+    memo: dict[int, Any] = {id(weight): nn.Parameter(weight.to("meta")) for weight in model.parameters()}
+    memo |= {id(buffer): buffer.to("meta") for buffer in model.buffers()}
+    weightless = copy.deepcopy(model, memo).float().eval()  # what memo holds is taken, not copied
+    for module in weightless.modules():
+        if isinstance(module, Attention):
+            module.backend = _attention  # type: ignore[assignment]
+    weightless.spectral = _TracedSpectral(weightless.config)
+    return weightless
+
+
+class _TracedSpectral(nn.Module):
+    """Stands in for ``Spectral``, for neither autocast nor ``torch.istft`` runs on the meta device."""
+
+    def __init__(self, config: RoformerConfig) -> None:
+        super().__init__()
+        self.bins, self.hop_length = config.bins, config.hop_length
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """(..., N) -> (..., F, T)."""
+        return _stft(audio, self.bins, max(audio.shape[-1], self.bins) // self.hop_length + 1)
+
+    def inverse(self, spectrum: Tensor, length: int) -> Tensor:
+        """(..., F, T) -> (..., length)."""
+        return _istft(spectrum, length)
+
+
+# One node in the trace, for a handle to read its shapes and its pattern. Used for counting only: inductor
+# cannot see, and so cannot fuse, what a custom operator does.
+@torch.library.custom_op(
+    ATTENTION, mutates_args=(), schema="(Tensor q, Tensor k, Tensor v, int? window, int sinks) -> Tensor"
+)
+def _attention(q: Tensor, k: Tensor, v: Tensor, window: int | None, sinks: int) -> Tensor:
+    raise NotImplementedError("this operator only stands for attention in a trace on the meta device")
+
+
+@_attention.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor, window: int | None, sinks: int) -> Tensor:
+    return torch.empty_like(v)
+
+
+@torch.library.custom_op(
+    "wsa_lightning::stft", mutates_args=(), schema="(Tensor audio, int bins, int frames) -> Tensor"
+)
+def _stft(audio: Tensor, bins: int, frames: int) -> Tensor:
+    raise NotImplementedError("this operator only stands for the STFT in a trace on the meta device")
+
+
+@_stft.register_fake
+def _(audio: Tensor, bins: int, frames: int) -> Tensor:
+    return audio.new_empty(*audio.shape[:-1], bins, frames, dtype=torch.complex64)
+
+
+@torch.library.custom_op("wsa_lightning::istft", mutates_args=(), schema="(Tensor spectrum, int length) -> Tensor")
+def _istft(spectrum: Tensor, length: int) -> Tensor:
+    raise NotImplementedError("this operator only stands for the inverse STFT in a trace on the meta device")
+
+
+@_istft.register_fake
+def _(spectrum: Tensor, length: int) -> Tensor:
+    return spectrum.new_empty(*spectrum.shape[:-2], length, dtype=torch.float32)

@@ -20,27 +20,13 @@ from hypothesis import strategies as st
 
 from tests.conftest import Run
 from tests.studies.tested_run import DEFINITIONS, SONGS, write_tested_run
-from wsa_lightning.cli import main
 from wsa_lightning.studies.curves import read_curve
 from wsa_lightning.studies.pareto import pareto_front
 
 
-def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[int, str, str]:
-    """``compare`` in this process: exit code, terminal, errors."""
-    monkeypatch.setattr(sys, "argv", ["wsa_lightning", "compare", *map(str, words)])
-    monkeypatch.setenv("COLUMNS", "200")
-    code = 0
-    try:
-        main()
-    except SystemExit as end:
-        code = int(end.code or 0)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
 @pytest.fixture(scope="module")
 def compared(wsa: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """Three students and a control in one folder, compared by the command as a user runs it: terminal and output."""
+    """Three students and a control in one folder, compared by the command: terminal and output."""
     runs, out = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("comparison")
     write_tested_run(runs / "w16_s4", audio=True)
     write_tested_run(runs / "w10_s8", window=10, sinks=8, usdr=8.4, gflops=3.4567, audio=True)
@@ -49,6 +35,12 @@ def compared(wsa: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, P
     result = wsa("compare", runs, "--out", out)
     assert result.returncode == 0, result.stderr
     return result.stdout, out
+
+
+def compare(wsa: Run, *words: object) -> tuple[int, str, str]:
+    """``compare``: exit code, terminal, errors."""
+    result = wsa("compare", *words)
+    return result.returncode, result.stdout, result.stderr
 
 
 def table(out: Path) -> dict[str, dict[str, str]]:
@@ -243,15 +235,13 @@ def test_a_real_browser_renders_the_report_sorts_its_table_and_loads_the_audio(
     assert all(duration == pytest.approx(0.5, abs=0.05) for duration in seen["audio"])
 
 
-def test_runs_scored_on_other_songs_are_set_apart_and_it_is_said_what_differs(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_scored_on_other_songs_are_set_apart_and_it_is_said_what_differs(tmp_path: Path, wsa: Run) -> None:
     write_tested_run(tmp_path / "runs" / "one")
     write_tested_run(tmp_path / "runs" / "two", usdr=9.5)
     write_tested_run(tmp_path / "runs" / "fewer", songs=SONGS[:2], failed=SONGS[2:])
     another = {**DEFINITIONS, "usdr": {**DEFINITIONS["usdr"], "text": "another formula"}}
     write_tested_run(tmp_path / "runs" / "other", definitions=another)
-    code, terminal, errors = here(capsys, monkeypatch, tmp_path / "runs", "--out", tmp_path / "out")
+    code, terminal, errors = compare(wsa, tmp_path / "runs", "--out", tmp_path / "out")
     assert code == 0
     assert terminal.count("whole songs, vocals") == 3
     assert "(fewer) is not comparable with group A: other songs" in errors
@@ -267,18 +257,14 @@ def test_runs_scored_on_other_songs_are_set_apart_and_it_is_said_what_differs(
     ]  # fmt: skip
 
 
-def test_other_separation_options_are_said_though_the_scores_stand_together(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_tested_run(tmp_path / "one")
-    write_tested_run(tmp_path / "two", separation={"chunk_seconds": 8.0, "overlap": 4})
-    _, _, errors = here(capsys, monkeypatch, tmp_path / "one", tmp_path / "two", "--out", tmp_path / "out")
-    assert "overlap 2 (one), 4 (two)" in errors
+def test_the_blocks_that_songs_were_cut_into_stand_beside_the_cost_they_make(compared: tuple[str, Path]) -> None:
+    rows = table(compared[1])
+    assert (rows["teacher"]["block_seconds"], rows["teacher"]["step_seconds"]) == ("8.0", "4.0")
+    assert (rows["w16_s4"]["block_seconds"], rows["w16_s4"]["step_seconds"]) == ("8.5", "8.0")
+    assert "8.5 / 8" in Page((compared[1] / "report.html").read_text()).text
 
 
-def test_unfinished_and_broken_runs_are_named_left_out_and_the_exit_code_says_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unfinished_and_broken_runs_are_named_left_out_and_the_exit_code_says_so(tmp_path: Path, wsa: Run) -> None:
     runs = tmp_path / "runs"
     write_tested_run(runs / "fine")
     for name, changes in (
@@ -290,7 +276,7 @@ def test_unfinished_and_broken_runs_are_named_left_out_and_the_exit_code_says_so
     scores = runs / "cut" / "test" / "scores.json"
     scores.write_text(scores.read_text()[:100])
     (runs / "gone" / "test" / "scores.csv").unlink()
-    code, _, errors = here(capsys, monkeypatch, runs, "--out", tmp_path / "out")
+    code, _, errors = compare(wsa, runs, "--out", tmp_path / "out")
     assert code == 1
     for name, reason in (
         ("begun", "unfinished"), ("cut", "broken"), ("gone", "scores.csv"), ("newer", "version 2"),
@@ -298,29 +284,27 @@ def test_unfinished_and_broken_runs_are_named_left_out_and_the_exit_code_says_so
     ):  # fmt: skip
         assert re.search(f"left out {name}: .*{reason}", errors), errors
     assert set(table(tmp_path / "out")) == {"fine", "teacher"}
-    code, _, errors = here(capsys, monkeypatch, runs / "begun", "--out", tmp_path / "none")
+    code, _, errors = compare(wsa, runs / "begun", "--out", tmp_path / "none")
     assert code == 2
     assert "no run can be compared" in errors
     assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("argument, words", [("gone*", "matches no folder"), ("empty", "holds no run")])
-def test_an_argument_that_names_no_run_is_an_error(
-    argument: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_argument_that_names_no_run_is_an_error(argument: str, words: str, tmp_path: Path, wsa: Run) -> None:
     (tmp_path / "empty").mkdir()
-    code, _, errors = here(capsys, monkeypatch, tmp_path / argument, "--out", tmp_path / "out")
+    code, _, errors = compare(wsa, tmp_path / argument, "--out", tmp_path / "out")
     assert code == 2
     assert words in errors
 
 
 def test_globs_and_nested_folders_name_runs_by_what_tells_them_apart_and_a_second_time_leaves_one_point(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, wsa: Run
 ) -> None:
     for name in ("study/w4/seed0", "study/w4/seed1", "study/w8/seed0"):
         write_tested_run(tmp_path / name, teacher=None)
     for _ in range(2):
-        code, _, errors = here(capsys, monkeypatch, tmp_path / "study" / "w*", "--out", tmp_path / "out")
+        code, _, errors = compare(wsa, tmp_path / "study" / "w*", "--out", tmp_path / "out")
         assert code == 0, errors
     assert set(table(tmp_path / "out")) == {"w4/seed0", "w4/seed1", "w8/seed0"}
     events = list((tmp_path / "out" / "tensorboard" / "w4_seed0").iterdir())
@@ -342,10 +326,10 @@ def fitted(wsa: Run, songs: Path, tiny_teacher: Path, tmp_path_factory: pytest.T
 
 
 def test_a_run_that_was_only_fit_is_compared_by_its_validation_and_apart_from_tested_ones(
-    fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    fitted: Path, tmp_path: Path, wsa: Run
 ) -> None:
     write_tested_run(tmp_path / "tested")
-    code, _, errors = here(capsys, monkeypatch, fitted / "fit_only", tmp_path / "tested", "--out", tmp_path / "out")
+    code, _, errors = compare(wsa, fitted / "fit_only", tmp_path / "tested", "--out", tmp_path / "out")
     assert code == 0, errors
     assert "is not comparable with group A: other split" in errors
     summary = json.loads((fitted / "fit_only" / "summary.json").read_text())
@@ -374,8 +358,6 @@ def test_what_test_really_writes_is_what_compare_reads(
     fitted: Path,
     songs: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(fitted / "fit_only", run)
@@ -384,7 +366,7 @@ def test_what_test_really_writes_is_what_compare_reads(
         "--trainer.default_root_dir", run,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    code, terminal, errors = here(capsys, monkeypatch, run, "--out", tmp_path / "out")
+    code, terminal, errors = compare(wsa, run, "--out", tmp_path / "out")
     assert code == 0, errors
     assert f"{len(list((songs / 'test').iterdir()))} whole songs" in terminal
     scores = json.loads((run / "test" / "scores.json").read_text())["models"]

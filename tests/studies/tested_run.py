@@ -67,7 +67,12 @@ def write_tested_run(
             }
             for role, (_, role_window, role_sinks, flops) in models.items()
         },
-        "separation": {"chunk_seconds": 8.0, "overlap": 2},
+        "separation": {
+            role: {"block_seconds": 8.0, "step_seconds": 4.0}
+            if role_window is None
+            else {"block_seconds": 8.5, "step_seconds": 8.0}
+            for role, (_, role_window, *_) in models.items()
+        },
     }  # fmt: skip
     scores["models"][own]["scores"]["leakage"] = {"median": None, "mean": None, "n": 0}
     if teacher:

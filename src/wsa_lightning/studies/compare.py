@@ -98,6 +98,8 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
             "difference_high": model.difference and model.difference.high,
             "retained": model.retained,
             "flops_per_second_of_audio": model.flops_per_second,
+            "block_seconds": model.blocks and model.blocks[0],
+            "step_seconds": model.blocks and model.blocks[1],
             "time_attention_reduction": model.reduction,
         }
         for group in comparison.groups

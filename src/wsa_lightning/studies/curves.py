@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
 from wsa_lightning import figures
@@ -31,6 +32,7 @@ def curves_figure(curves: Sequence[tuple[str, Curve]], *, dark: bool = False) ->
         axes = figure.subplots()
         for name, curve in curves:
             axes.plot(*zip(*curve, strict=True), marker="o", markersize=3.5, label=name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="training step", ylabel="validation uSDR, dB")
         axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

@@ -1,11 +1,11 @@
 """Finished runs, grouped by what is comparable, with the Pareto front of each group."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wsa_lightning.studies.pareto import Panel, pareto_front
-from wsa_lightning.studies.runs import Model, NotComparableError, Protocol, Run, find_runs, read_run
+from wsa_lightning.studies.reading import find_runs, read_run
+from wsa_lightning.studies.runs import Model, NotComparableError, Protocol, Run
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,9 @@ def _group(letter: str, protocol: Protocol, runs: Sequence[Run]) -> Group:
         for run in runs
         if run.failed
     ]
-    if len({run.separation for run in runs}) > 1:
-        notes.append("the runs were separated or counted with other options: " + _differing_options(runs))
+    if len({run.flops_seconds for run in runs}) > 1:
+        counted = ", ".join(f"{run.name} {run.flops_seconds:g} s" for run in runs)
+        notes.append(f"the FLOPs per second of audio are of chunks of different durations: {counted}")
     return Group(letter, protocol, tuple(runs), tuple(models), tuple(front), tuple(notes))
 
 
@@ -108,12 +109,3 @@ def _teachers(runs: Sequence[Run]) -> list[Model]:
         replace(model, name=name if len(teachers) == 1 else f"{name} {place}")
         for place, model in enumerate(teachers, 1)
     ]
-
-
-def _differing_options(runs: Sequence[Run]) -> str:
-    options = {run.name: json.loads(run.separation) for run in runs}
-    keys = sorted({key for values in options.values() for key in values})
-    differing = [key for key in keys if len({json.dumps(values.get(key)) for values in options.values()}) > 1]
-    return "; ".join(
-        f"{key} {', '.join(f'{values.get(key)} ({name})' for name, values in options.items())}" for key in differing
-    )

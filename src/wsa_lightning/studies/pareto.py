@@ -1,16 +1,23 @@
 """SDR against FLOPs: which models no other beats in both, and the figure."""
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from wsa_lightning import figures
 from wsa_lightning.studies.runs import Model
 
 MOST_LABELS = 14
+PLACES = (
+    (0, 9, "center", "bottom"), (-9, 0, "right", "center"), (0, -9, "center", "top"), (9, 0, "left", "center"),
+    (-7, 7, "right", "bottom"), (7, -7, "left", "top"),
+)  # fmt: skip
+"""Where a name may stand beside its point, in points: first above and left, where a front that rises leaves room."""
 
 
 def pareto_front(costs: Sequence[float], scores: Sequence[float]) -> list[bool]:
@@ -71,7 +78,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
             )
     axes.margins(x=0.16, y=0.16)
     axes.set(title=panel.title, xlabel="GFLOP per second of audio", ylabel="uSDR, dB")
-    axes.legend(fontsize=8, loc="upper right", bbox_to_anchor=(1, -0.1), ncols=3)  # below, where it hides no point
+    axes.legend(fontsize=8.5, loc="best")
 
 
 def _gflops(model: Model) -> float:
@@ -80,26 +87,40 @@ def _gflops(model: Model) -> float:
 
 def _label(axes: Axes, panel: Panel) -> None:
     """Names beside the points, each at the first place that is free; of many points, those of the front alone."""
-    above, below = (0, 9, "center", "bottom"), (0, -9, "center", "top")
-    places = (above, below, (9, 0, "left", "center"), (-9, 0, "right", "center"))
-    points = axes.transData.transform([(_gflops(model), model.usdr) for model in panel.models])
-    taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in points]
+    taken = _ink(axes, panel)
+    if legend := axes.get_legend():
+        taken.append(legend.get_window_extent())
     for model, on in zip(panel.models, panel.front, strict=True):
         if not on and len(panel.models) > MOST_LABELS:
             continue
-        for place in places:
-            x, y, horizontal, vertical = place
-            text = axes.annotate(
-                model.name,
-                (_gflops(model), model.usdr),
-                xytext=(x, y),
-                textcoords="offset points",
-                ha=horizontal,
-                va=vertical,
-                fontsize=8.5,
-            )
-            box = text.get_window_extent()
-            if place == places[-1] or not any(box.overlaps(other) for other in taken):
-                taken.append(box)
-                break
-            text.remove()
+        texts = [_name(axes, model, *place) for place in PLACES]
+        boxes = [text.get_window_extent() for text in texts]
+        free = (n for n, box in enumerate(boxes) if not any(box.overlaps(other) for other in taken))
+        chosen = next(free, len(PLACES) - 1)
+        taken.append(boxes[chosen])
+        for place, text in enumerate(texts):
+            if place != chosen:
+                text.remove()
+
+
+def _name(axes: Axes, model: Model, x: float, y: float, horizontal: str, vertical: str) -> Annotation:
+    return axes.annotate(
+        model.name,
+        (_gflops(model), model.usdr),
+        xytext=(x, y),
+        textcoords="offset points",
+        ha=horizontal,
+        va=vertical,
+        fontsize=8.5,
+    )
+
+
+def _ink(axes: Axes, panel: Panel) -> list[Bbox]:
+    """Where the points lie and the front runs, in pixels."""
+    pixels = axes.transData.transform([(_gflops(model), model.usdr) for model in panel.models])
+    points = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in pixels]
+    front = sorted({(x, y) for (x, y), on in zip(pixels.tolist(), panel.front, strict=True) if on})
+    steps = []
+    for (x, y), (next_x, next_y) in itertools.pairwise(front):
+        steps += [Bbox([[x, y - 1], [next_x, y + 1]]), Bbox([[next_x - 1, y], [next_x + 1, next_y]])]
+    return points + steps

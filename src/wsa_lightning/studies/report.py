@@ -23,6 +23,8 @@ from wsa_lightning.studies.runs import LABELS
 OWN_DEFINITIONS = {
     "GFLOP per second of audio": "linear layers, and attention over the pairs the mask allows; 2 FLOPs a "
     "multiply-accumulate, STFT not counted; for whole songs with the separation's overlap counted in",
+    "block / step": "seconds of a song that run through the model at once, and from one such block to the next; the "
+    "cost of full attention grows with the block",
     "time attention": "FLOPs of the teacher's time attention / those of the model, over the pairs the mask allows",
     "to teacher": "mean over songs of model minus teacher, paired, in uSDR, with its 95 % bootstrap interval",
     "retained": "uSDR of the model / uSDR of its teacher, both in dB: a ratio of logarithms, as the paper reports it",
@@ -67,6 +69,7 @@ def html_report(comparison: Comparison) -> str:
 def _group(group: Group) -> dict[str, Any]:
     """What the template shows of one group."""
     known = group.protocol.metrics()
+    aggregations = {text["aggregation"] for text in known.values()}
     scored = {metric for model in group.models for metric in model.scores}
     songs = sorted({song for model in group.models for song in model.songs})
     curves = [(run.name, run.curve) for run in group.runs if len(run.curve) > 1]
@@ -77,6 +80,7 @@ def _group(group: Group) -> dict[str, Any]:
         "models": list(zip(group.models, group.front, strict=True)),
         "metrics": [metric for metric in LABELS if metric in scored and metric != "usdr"],
         "definitions": {metric: known[metric] for metric in (*LABELS, *known) if metric in known},
+        "aggregations": aggregations if len(aggregations) == 1 else (),
         "pareto": [_svg_uri(pareto_figure(group.panel._replace(title=""), dark=dark)) for dark in (False, True)],
         "curves": curves and [_svg_uri(curves_figure(curves, dark=dark)) for dark in (False, True)],
         "songs": [(song, [model.songs.get(song) for model in group.models]) for song in songs],

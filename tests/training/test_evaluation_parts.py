@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -15,17 +16,18 @@ from wsa_lightning.checkpoints import load
 from wsa_lightning.data.tracks import find_tracks
 from wsa_lightning.errors import UserError
 from wsa_lightning.flops import closed_form
+from wsa_lightning.metrics import SongScores
 from wsa_lightning.training import MUSDBDataModule, StudentModule
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
 from wsa_lightning.training.callbacks.evaluation import EvaluationCallback
-from wsa_lightning.training.evaluation import files, report
+from wsa_lightning.training.evaluation import Report, card, files
 from wsa_lightning.training.evaluation.cache import TeacherScores
 
 
 @pytest.fixture(autouse=True)
 def fast_flops(monkeypatch: pytest.MonkeyPatch) -> None:
     """The closed form for fvcore's trace, which takes seconds; elsewhere they are held equal."""
-    monkeypatch.setattr(report, "count", lambda network, seconds: closed_form(network.config, seconds))
+    monkeypatch.setattr(card, "count", lambda network, seconds: closed_form(network.config, seconds))
 
 
 class CountingStudent(StudentModule):
@@ -102,6 +104,15 @@ def test_a_song_that_runs_out_of_memory_is_that_song_alone(songs: Path, tiny_tea
     assert second in (tmp_path / "test" / "scores.csv").read_text()
 
 
+def test_one_song_is_a_test_too(songs: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(songs, tmp_path / "songs")
+    shutil.rmtree(max((root / "test").iterdir()))
+    evaluate(root, tmp_path, tiny_teacher)
+    found = scores(tmp_path)
+    assert found["songs"] == found["models"]["student"]["scores"]["usdr"]["n"] == 1
+    assert found["difference"]["usdr"]["low"] is None, "one song has no interval"
+
+
 def test_when_every_song_fails_the_files_say_so(songs: Path, tiny_teacher: Path, tmp_path: Path) -> None:
     class Hopeless(CountingStudent):
         def separate_song(self, mixture: Any, net: Any = None) -> Any:
@@ -131,6 +142,23 @@ def test_a_model_without_a_teacher_is_scored_alone(songs: Path, tiny_teacher: Pa
     assert list(found["models"]) == ["model"]
     assert found["models"]["model"]["window"] is None, "it is scored as it is"
     assert found["difference"] == found["retained"] == {}
+
+
+def test_retained_is_a_ratio_of_sdrs_and_stands_only_where_a_ratio_means_something() -> None:
+    def one_song(**figures: float) -> dict[str, SongScores]:
+        return {
+            name: SongScores(np.array([[value]]), *(torch.tensor(value),) * 2, torch.tensor(0))
+            for name, value in figures.items()
+        }
+
+    report = Report(
+        songs=["Song"], seconds=[1.0], stems=["vocals"], scored=[0], cards={}, failed={}, resamples=100,
+        scores={
+            "teacher": one_song(usdr=10.0, csdr=0.4, si_sdr=8.0, bleedless=7.7, leakage=-20.0),
+            "student": one_song(usdr=9.0, csdr=0.8, si_sdr=-1.0, bleedless=24.3, leakage=-10.0),
+        },
+    )  # fmt: skip
+    assert report.retained() == {"usdr": pytest.approx(0.9)}
 
 
 @pytest.mark.parametrize(

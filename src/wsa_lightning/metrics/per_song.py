@@ -18,13 +18,14 @@ class SongScores(NamedTuple):
     """One metric over a set of songs.
 
     Attributes:
-        per_song: (songs, stems); NaN where the metric is undefined (a wholly silent target) or no song was seen.
+        per_song: (songs, stems), in NumPy, for torchmetrics squeezes a tensor of one song and one stem; NaN where the
+            metric is undefined (a wholly silent target) or no song was seen.
         median: over the songs, then the mean over the stems; the figure named after the metric.
         mean: over the songs, then over the stems.
         silent: pairs of song and stem left out because the metric is undefined there.
     """
 
-    per_song: Tensor
+    per_song: np.ndarray
     median: Tensor
     mean: Tensor
     silent: Tensor
@@ -68,9 +69,8 @@ class UsdrPerSong(Metric):
         seen = (self.seen > 0)[:, None]
         silent = seen & (self.signal == 0)
         per_song = decibels(self.signal, self.error).masked_fill(silent | ~seen, float("nan"))  # (songs, stems)
-        return SongScores(
-            per_song, per_song.nanquantile(0.5, dim=0).nanmean(), per_song.nanmean(0).nanmean(), silent.sum()
-        )
+        median, mean = per_song.nanquantile(0.5, dim=0).nanmean(), per_song.nanmean(0).nanmean()
+        return SongScores(per_song.cpu().numpy(), median, mean, silent.sum())
 
 
 class ScoresPerSong(Metric):
@@ -125,4 +125,4 @@ def _aggregate(per_song: Tensor, silent: Tensor) -> SongScores:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a stem of nothing but NaN
         median, mean = np.nanmedian(values, axis=0), np.nanmean(values, axis=0)
-        return SongScores(per_song, torch.tensor(np.nanmean(median)), torch.tensor(np.nanmean(mean)), silent)
+        return SongScores(values, torch.tensor(np.nanmean(median)), torch.tensor(np.nanmean(mean)), silent)

@@ -19,7 +19,7 @@ from wsa_lightning.errors import UserError
 from wsa_lightning.metrics import DEFINITIONS, ScoresPerSong, score_song
 from wsa_lightning.metrics.song import check_metrics
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
-from wsa_lightning.training.evaluation import ModelCard, Report, files, nan_frames
+from wsa_lightning.training.evaluation import ModelCard, Report, files
 from wsa_lightning.training.evaluation.cache import TeacherScores
 from wsa_lightning.training.module import SeparationModule
 
@@ -142,19 +142,20 @@ class EvaluationCallback(L.Callback):
         while self._pending:
             self._collect()
         self._close()
-        shares = _gather((self._scored, self.failed))
-        self.failed = {name: error for _, failed in shares for name, error in failed.items()}
+        shares = _gather((self._scored, self.failed, self._from_cache))
+        self.failed = {name: error for _, failed, _ in shares for name, error in failed.items()}
+        self._from_cache = sum(known for *_, known in shares)
         report = Report(
             songs=[track.name for track in self._tracks],
             seconds=[track.samples / track.sample_rate for track in self._tracks],
             stems=pl_module.net.config.stems,
-            scored=sorted(song for scored, _ in shares for song in scored),
+            scored=sorted(song for scored, *_ in shares for song in scored),
             scores={name: table.compute() for name, table in self._tables.items()},
             cards=self._cards,
             failed=dict(sorted(self.failed.items())),
             resamples=self.bootstrap_resamples,
         )
-        pl_module.log_dict(report.scalars())
+        pl_module.log_dict(report.scalars(), sync_dist=True)  # the same on every rank; Lightning warns otherwise
         if trainer.is_global_zero:
             self._publish(report, {name: card.blocks() for name, card in self._cards.items()})
 
@@ -244,12 +245,10 @@ class EvaluationCallback(L.Callback):
 
     def _publish(self, report: Report, separation: Mapping[str, Any]) -> None:
         console = Console()
+        console.print(report.heading(), highlight=False, soft_wrap=True)
         console.print(report.table())
-        for name, scores in report.scores.items():
-            if "nan_frames" in scores:
-                console.print(f"{name}: {nan_frames(scores)} frames have no cSDR (a silent source)")
         if self._from_cache:
-            rank_zero_info(f"the teacher's scores of {self._from_cache} songs are from the cache")
+            rank_zero_info(f"teacher's scores taken from the cache: {self._from_cache} of {len(self._tracks)} songs")
         if self._dry:
             return
         config = "config.test.yaml" if (self._run / "config.test.yaml").is_file() else None

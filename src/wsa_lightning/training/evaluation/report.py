@@ -5,56 +5,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
-from wsa_lightning.flops import closed_form, count
 from wsa_lightning.metrics import DEFINITIONS, Difference, SongScores, paired_difference
 from wsa_lightning.metrics.paired import CONFIDENCE, SEED
-from wsa_lightning.models import Roformer
-from wsa_lightning.separation import plan_blocks
+from wsa_lightning.training.evaluation.card import ModelCard
 
 COLUMNS = ("song", "model", "stem", "seconds", *DEFINITIONS, "nan_frames", "error")
-FLOPS_SECONDS = 8.0
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """Who was tested.
-
-    Attributes:
-        checkpoint: the file, or None for a student as its teacher made it.
-        sha256: of that file.
-        network: the model.
-    """
-
-    checkpoint: str | None
-    sha256: str | None
-    network: Roformer
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for ``scores.json``."""
-        config = self.network.config
-        report, blocks = count(self.network, FLOPS_SECONDS), self.blocks()
-        per_second = closed_form(config, blocks["block_seconds"]).total / blocks["step_seconds"]
-        return {
-            "checkpoint": self.checkpoint,
-            "sha256": self.sha256,
-            "window": config.to_dict()["window"],
-            "sinks": config.sinks,
-            "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
-            "flops": {
-                "seconds": report.seconds,
-                "total": report.total,
-                "time_attention": report.time_attention,
-                "per_second_of_audio": per_second,
-            },
-        }
-
-    def blocks(self) -> dict[str, float]:
-        """How whole songs are cut for this model: the length run at once, and from one to the next, in seconds."""
-        config = self.network.config
-        plan = plan_blocks(config)
-        return {"block_seconds": plan.length / config.sample_rate, "step_seconds": plan.step / config.sample_rate}
+RATIOS = ("usdr", "csdr", "si_sdr", "usdr_active")
+"""Where student / teacher is what the field reports: SDRs. Of a scale from 0 to 100 a ratio means nothing."""
+RATIO_FROM_DB = 1.0
+"""Nor does it of a teacher near 0 dB."""
 
 
 @dataclass(frozen=True)
@@ -124,18 +86,15 @@ class Report:
         }
 
     def retained(self) -> dict[str, float]:
-        """Student's median / teacher's, where higher is better and the teacher's is positive."""
+        """Student's median / teacher's of the SDRs, where the teacher has 1 dB or more and the student more than 0."""
         if "teacher" not in self.scores:
             return {}
-        medians = {
-            name: (float(self.scores["student"][name].median), float(self.scores["teacher"][name].median))
-            for name in self.metrics
-        }
-        return {
-            name: student / teacher
-            for name, (student, teacher) in medians.items()
-            if DEFINITIONS[name].better == "higher" and teacher > 0 and math.isfinite(student)
-        }
+        found = {}
+        for name in self.metrics:
+            student, teacher = (float(self.scores[model][name].median) for model in ("student", "teacher"))
+            if name in RATIOS and teacher >= RATIO_FROM_DB and student > 0:
+                found[name] = student / teacher
+        return found
 
     def scalars(self) -> dict[str, float]:
         """What the logger gets, under ``test/``; undefined figures are left out."""
@@ -188,23 +147,29 @@ class Report:
             "separation": dict(separation),
         }
 
+    def heading(self) -> str:
+        """What the table holds, and which frames are in no figure of it."""
+        songs = f"{len(self.scored)} whole song{'s' if len(self.scored) != 1 else ''}"
+        lines = [f"{songs}: median / mean over songs"]
+        if "teacher" in self.scores:
+            lines[0] += "; student - teacher: mean over songs (95 % bootstrap interval)"
+        if skipped := {model: count for model, scores in self.scores.items() if (count := nan_frames(scores))}:
+            counts = ", ".join(f"{model} {count}" for model, count in skipped.items())
+            lines.append(f"1-s frames without cSDR, for a source is silent in them: {counts}")
+        if "usdr" in self.metrics and (silent := int(self.scores[self.own]["usdr"].silent)):
+            lines.append(f"targets that are silent throughout, with no figure but leakage: {silent}")
+        return "\n".join(lines)
+
     def table(self) -> Table:
         """Median and mean of every metric, teacher and student side by side, and what they differ by."""
-        table = Table(
-            title=f"test: median and mean over {len(self.scored)} whole songs; student - teacher: mean over songs with "
-            "95 % bootstrap interval",
-            title_style="",
-            title_justify="left",
-            box=None,
-            pad_edge=False,
-        )
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         differences, retained = self.differences(), self.retained()
         table.add_column("", no_wrap=True)
         for title in (*self.scores, *(("student - teacher", "retained") if differences else ()), "n"):
             table.add_column(title, justify="right", no_wrap=True)
         for name in self.metrics:
             unit = DEFINITIONS[name].unit
-            cells = [f"{name} {unit}" if unit == "dB" else name]
+            cells = [f"{name}, {unit}" if unit == "dB" else name]
             cells += [
                 f"{float(scores[name].median):.2f} / {float(scores[name].mean):.2f}" for scores in self.scores.values()
             ]
@@ -217,10 +182,10 @@ class Report:
 
 
 def nan_frames(scores: Mapping[str, SongScores]) -> int:
-    """Frames that cSDR leaves out, over all songs and stems."""
-    return int(scores["nan_frames"].per_song.nansum())
+    """Frames that cSDR leaves out, over all songs and stems; 0 where cSDR was not asked for."""
+    return int(np.nansum(scores["nan_frames"].per_song)) if "nan_frames" in scores else 0
 
 
 def _defined(scores: SongScores) -> int:
     """Songs with a figure for some stem."""
-    return int((~scores.per_song.isnan()).any(-1).sum())
+    return int((~np.isnan(scores.per_song)).any(-1).sum())

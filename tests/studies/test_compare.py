@@ -253,6 +253,7 @@ def test_runs_scored_on_other_songs_are_set_apart_and_it_is_said_what_differs(tm
     folders = {path.name for path in (tmp_path / "out" / "tensorboard").iterdir()}
     assert {"A_one", "A_two", f"{groups['fewer']}_fewer", f"{groups['other']}_other"} <= folders
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "boxes_A.png", "boxes_A.svg", "boxes_B.png", "boxes_B.svg", "boxes_C.png", "boxes_C.svg",
         "compare.csv", "pareto.png", "pareto.svg", "report.html", "tensorboard",
     ]  # fmt: skip
 

@@ -27,6 +27,7 @@ def write_tested_run(
     songs: tuple[str, ...] = SONGS,
     failed: tuple[str, ...] = (),
     audio: bool = False,
+    trained: bool = True,
     **changes: Any,
 ) -> Path:
     """A run scored on whole songs; the teacher has 10 dB and 9 GFLOP a second."""
@@ -51,7 +52,8 @@ def write_tested_run(
         "definitions": DEFINITIONS,
         "models": {
             role: {
-                "checkpoint": f"{role}.safetensors", "sha256": teacher if role == "teacher" else "b" * 64,
+                "checkpoint": f"{role}.safetensors" if trained or role == "teacher" else None,
+                "sha256": teacher if role == "teacher" else "b" * 64,
                 "window": role_window, "sinks": role_sinks, "parameters": 1000,
                 "scores": {
                     metric: {

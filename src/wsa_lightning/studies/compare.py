@@ -11,6 +11,7 @@ from rich.table import Table
 
 from wsa_lightning import figures
 from wsa_lightning.models import describe_window
+from wsa_lightning.studies.boxes import boxes_figure
 from wsa_lightning.studies.events import write_events
 from wsa_lightning.studies.groups import Comparison, Group
 from wsa_lightning.studies.output import results_folder, to_csv
@@ -108,9 +109,15 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def write_comparison(comparison: Comparison, out: Path) -> None:
-    """Write ``compare.csv``, ``pareto.png``, ``pareto.svg``, ``report.html`` and ``tensorboard/`` into ``out``."""
+    """Write ``compare.csv``, ``pareto``, ``boxes`` (.png, .svg), ``report.html`` and ``tensorboard/`` into ``out``.
+
+    Of several groups whose songs were scored, each has boxes of its own: ``boxes_A``, ``boxes_B``, ...
+    """
     with results_folder(out) as folder:
         (folder / "compare.csv").write_text(to_csv(rows(comparison)), encoding="utf-8")
         figures.save(pareto_figure(*(group.panel for group in comparison.groups)), folder / "pareto")
+        for group in comparison.groups:
+            if (boxes := boxes_figure(group)) is not None:
+                figures.save(boxes, folder / ("boxes" if len(comparison.groups) == 1 else f"boxes_{group.letter}"))
         (folder / "report.html").write_text(html_report(comparison), encoding="utf-8")
         write_events(comparison, folder / "tensorboard")

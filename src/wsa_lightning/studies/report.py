@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from wsa_lightning.models import describe_window
+from wsa_lightning.studies.boxes import boxes_figure, distributions
 from wsa_lightning.studies.curves import curves_figure
 from wsa_lightning.studies.groups import Comparison, Group
 from wsa_lightning.studies.pareto import pareto_figure
@@ -82,6 +83,8 @@ def _group(group: Group) -> dict[str, Any]:
         "definitions": {metric: known[metric] for metric in (*LABELS, *known) if metric in known},
         "aggregations": aggregations if len(aggregations) == 1 else (),
         "pareto": [_svg_uri(pareto_figure(group.panel._replace(title=""), dark=dark)) for dark in (False, True)],
+        "boxes": [_svg_uri(figure) for dark in (False, True) if (figure := boxes_figure(group, dark=dark)) is not None],
+        "distributions": distributions(group),
         "curves": curves and [_svg_uri(curves_figure(curves, dark=dark)) for dark in (False, True)],
         "songs": [(song, [model.songs.get(song) for model in group.models]) for song in songs],
         "excerpts": {song: excerpts for song in _excerpt_songs(group) if (excerpts := _excerpts(group, song))},

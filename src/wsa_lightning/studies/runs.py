@@ -90,7 +90,8 @@ class Model:
         retained: student / teacher in uSDR.
         reduction: FLOPs of the teacher's time attention / its own.
         identity: what tells one teacher from another.
-        songs: uSDR of every song, mean over stems.
+        is_trained: False for a student as its teacher made it.
+        per_song: metric to song to score, mean over stems; without songs whose target is silent.
         audio: song to the excerpt to listen to.
     """
 
@@ -105,8 +106,14 @@ class Model:
     retained: float | None = None
     reduction: float | None = None
     identity: str = ""
-    songs: dict[str, float] = field(default_factory=dict)
+    is_trained: bool = True
+    per_song: dict[str, dict[str, float]] = field(default_factory=dict)
     audio: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def songs(self) -> dict[str, float]:
+        """uSDR of every song."""
+        return self.per_song.get("usdr", {})
 
     @property
     def usdr(self) -> float:

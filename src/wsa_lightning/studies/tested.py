@@ -64,7 +64,8 @@ def _model(role: str, scores: dict[str, Any], rows: list[dict[str, str]], audio:
         flops_per_second=float(content["flops"]["per_second_of_audio"]),
         blocks=(float(blocks["block_seconds"]), float(blocks["step_seconds"])),
         identity=str(content.get("sha256") or content.get("checkpoint")),
-        songs=_songs(rows, role),
+        is_trained=content["checkpoint"] is not None,
+        per_song={metric: _songs(rows, role, metric) for metric in values},
         audio={song: files[role] for song, files in audio.items() if role in files},
     )
 
@@ -81,13 +82,13 @@ def _against_teacher(student: Model, scores: dict[str, Any]) -> Model:
     )
 
 
-def _songs(rows: list[dict[str, str]], role: str) -> dict[str, float]:
-    """uSDR a song, mean over its stems; songs whose target is silent have none."""
+def _songs(rows: list[dict[str, str]], role: str, metric: str) -> dict[str, float]:
+    """A metric by song, mean over its stems; songs for which it is undefined have none."""
     values: dict[str, list[float]] = {}
     for row in rows:
-        if row["model"] == role and row["usdr"] and math.isfinite(float(row["usdr"])):
-            values.setdefault(row["song"], []).append(float(row["usdr"]))
-    return {song: sum(usdr) / len(usdr) for song, usdr in values.items()}
+        if row["model"] == role and row[metric] and math.isfinite(float(row[metric])):
+            values.setdefault(row["song"], []).append(float(row[metric]))
+    return {song: sum(scores) / len(scores) for song, scores in values.items()}
 
 
 def _excerpts(folder: Path) -> dict[str, dict[str, Path]]:

@@ -46,14 +46,14 @@ test: .venv/.installed-dev  ## run the test-suite
 
 bench: .venv/.installed-bench  ## speed and memory beside full attention and the peer packages, about 5 minutes on 2 cores
 	$(BIN)/python benchmarks/attention.py
-	$(BIN)/python benchmarks/model.py
+	$(BIN)/python benchmarks/model.py --bf16
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/length.py
 
 bench-full: .venv/.installed-bench  ## the same at Kim's size and up to 10 minutes of audio: an hour on 2 cores
-	$(BIN)/python benchmarks/attention.py --rows 6001:1 12001:1 24001:1 --rounds 2 --name attention_long
-	$(BIN)/python benchmarks/model.py --sizes kim --bf16 --rounds 3 --name model_kim
-	$(BIN)/python benchmarks/training_step.py --size kim --seconds 4 --batch 1 --rounds 2 --name training_step_kim
+	$(BIN)/python benchmarks/attention.py --rows 6001:1 12001:1 24001:1 --name attention_long
+	$(BIN)/python benchmarks/model.py --sizes kim --bf16 --rounds 2 --name model_kim
+	$(BIN)/python benchmarks/training_step.py --size kim --seconds 8 --batch 1 --rounds 2 --name training_step_kim
 	$(BIN)/python benchmarks/length.py --seconds 8 30 120 300 600 --full-up-to 120 --name length_full
 
 lint: .venv/.installed-dev  ## ruff's checks and formatting, and mypy

@@ -28,10 +28,10 @@ sys.path.insert(0, {here!r})
 import torch
 from harness import peak_rss
 from attention import case, tensors
-name, frames, bands, backward = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "True"
-case(name, tensors(32, 1, backward), backward)()  # what the libraries themselves take, before the measurement
+name, frames, bands, window, backward = sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5] == "True"
+case(name, tensors(32, 1, backward), backward, window)()  # what the libraries themselves take, before the measurement
 qkv = tensors(frames, bands, backward)
-run = case(name, qkv, backward)
+run = case(name, qkv, backward, window)
 before = peak_rss()
 run()
 kept = qkv[0].nbytes * (4 if backward else 1)  # out, and the three slopes
@@ -49,7 +49,7 @@ def tensors(frames: int, bands: int, backward: bool, *, sinks: int = 8) -> list[
     return [x.requires_grad_(backward).transpose(1, 2) for x in made]
 
 
-def case(name: str, qkv: list[Tensor], backward: bool, *, window: int = 10, sinks: int = 8) -> Callable[[], Any]:
+def case(name: str, qkv: list[Tensor], backward: bool, window: int, *, sinks: int = 8) -> Callable[[], Any]:
     """What is timed: one forward pass, or one and its backward pass."""
 
     def attend() -> Tensor:
@@ -70,19 +70,22 @@ def case(name: str, qkv: list[Tensor], backward: bool, *, window: int = 10, sink
     return both
 
 
-def row(frames: int, bands: int, backward: bool, rounds: int, memory: bool) -> list[dict[str, Any]]:
+def row(frames: int, bands: int, backward: bool, window: int, rounds: int, memory: bool) -> list[dict[str, Any]]:
     """Every case at one length."""
     ours = [name for name in backends() if name != "reference"]
     names = ["full", *(["dense mask"] if frames <= DENSE_UP_TO else []), *ours]
     qkv = tensors(frames, bands, backward)
-    timings = interleave({name: case(name, qkv, backward) for name in names}, rounds, warmup=1 if rounds > 1 else 0)
+    timings = interleave(
+        {name: case(name, qkv, backward, window) for name in names}, rounds, warmup=1 if rounds > 1 else 0
+    )
     rows = []
     for name in names:
-        made: dict[str, Any] = {"frames": frames, "bands": bands, "backward": backward, "case": name}
+        made: dict[str, Any] = {"case": name, "frames": frames, "bands": bands, "window": window, "backward": backward}
         made |= {"faster_than_full": timings["full"].median / timings[name].median, **timings[name].to_dict()}
         if memory and not torch.cuda.is_available():
             code = PEAK.format(here=str(Path(__file__).parent))
-            made["extra_memory_in_q"] = in_fresh_process(code, name, str(frames), str(bands), str(backward))["extra"]
+            sizes = map(str, (frames, bands, window, backward))
+            made["extra_memory_in_q"] = in_fresh_process(code, name, *sizes)["extra"]
         rows.append(made)
     return rows
 
@@ -91,6 +94,7 @@ def main() -> None:
     """Print the table and write ``results/attention*.json``."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", nargs="+", default=["801:8", "3001:2"], metavar="FRAMES:BANDS")
+    parser.add_argument("--window", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-memory", action="store_true", help="do not measure memory")
     parser.add_argument("--name", default="attention", help="of the JSON file")
@@ -99,9 +103,9 @@ def main() -> None:
     for spec in arguments.rows:
         frames, bands = map(int, spec.split(":"))
         for backward in (False, True):
-            rows += row(frames, bands, backward, arguments.rounds, not arguments.no_memory)
+            rows += row(frames, bands, backward, arguments.window, arguments.rounds, not arguments.no_memory)
     show(
-        "time attention, window 10, 8 sinks; extra memory beyond inputs and results, in sizes of q",
+        f"time attention, window {arguments.window}, 8 sinks; extra memory beyond inputs and results, in sizes of q",
         ["case", "frames", "bands", "pass", "x full", "median s", "min s", "extra memory"],
         [
             [r["case"], r["frames"], r["bands"], "fwd+bwd" if r["backward"] else "fwd", r["faster_than_full"],

@@ -19,7 +19,7 @@ from wsa_lightning.errors import UserError
 logger = logging.getLogger(__name__)
 
 WIDEST_FOR_CPP = 128
-"""Window beyond which ``auto`` prefers matrix products on the CPU, see docs/speed.md."""
+"""Window beyond which ``auto`` prefers matrix products on the CPU."""
 
 
 class Backend(Protocol):

@@ -74,6 +74,7 @@ def become(request: dict[str, Any]) -> NoReturn:
         (request["errors"], 2, os.O_WRONLY | os.O_CREAT),
     ):
         os.dup2(os.open(path, mode, 0o600), number)
+    sys.path[0] = request["cwd"]  # as ``python -m`` has it
     sys.argv = ["wsa_lightning", *request["arguments"]]
     status = 1
     try:

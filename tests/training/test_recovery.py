@@ -2,6 +2,7 @@
 
 import json
 import random
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from wsa_lightning.checkpoints import load
 from wsa_lightning.training import MUSDBDataModule, StudentModule
 from wsa_lightning.training.callbacks.averaging import EMACallback
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
-from wsa_lightning.training.callbacks.recovery import RecoveryCallback
+from wsa_lightning.training.callbacks.recovery import HeldSignal, RecoveryCallback
 from wsa_lightning.training.checkpoint_io import AtomicCheckpointIO
 
 
@@ -94,6 +95,23 @@ def disasters(rng: random.Random) -> Iterator[Saboteur]:
         yield Saboteur(rng.choice(HOOKS), rng.randint(1, 4))
     while True:
         yield Saboteur(HOOKS[0], 1000)
+
+
+def test_ctrl_c_within_an_optimizer_step_waits_for_its_end_and_saves_it(
+    songs: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit):
+        fit(songs, tiny_teacher, tmp_path, saboteur=Saboteur("on_before_optimizer_step", 2, how="SIGINT"))
+    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2
+
+
+def test_a_second_ctrl_c_does_not_wait() -> None:
+    held = HeldSignal(signal.SIGINT)
+    held.hold()
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.slow

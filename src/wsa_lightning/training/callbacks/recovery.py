@@ -1,6 +1,8 @@
 """``last.ckpt``: from where a run that was killed goes on, bit for bit."""
 
 import random
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -27,8 +29,9 @@ class RecoveryCallback(Checkpoint):
 
     A checkpoint always is of an optimizer boundary: the moment after an optimizer step, its scheduler step and its
     average. A run stopped later than that, by an exception, SIGTERM or Ctrl+C, amid accumulated batches or amid
-    validation, is saved as of the last boundary, from where the same samples are seen again. Stopped within the
-    optimizer step itself, nothing is saved, and the checkpoint before stays.
+    validation, is saved as of the last boundary, from where the same samples are seen again. Ctrl+C within an optimizer
+    step waits for the end of the batch (a second one does not); an exception there saves nothing, and the checkpoint
+    before stays.
 
     Only rank 0 writes, and without waiting for the others, so that a rank that fails alone does not hang.
 
@@ -47,6 +50,7 @@ class RecoveryCallback(Checkpoint):
         self._saved_at = 0.0
         self._resumed_random: dict[str, Any] | None = None
         self._saved_random: dict[str, Any] | None = None
+        self._sigint = HeldSignal(signal.SIGINT)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse strategies under which rank 0 does not hold the whole model; clear up after a killed run."""
@@ -71,6 +75,7 @@ class RecoveryCallback(Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         """From here until the batch ends the weights belong to no step."""
+        self._sigint.hold()
         self._boundary = None
 
     def on_train_batch_end(
@@ -80,6 +85,7 @@ class RecoveryCallback(Checkpoint):
         if trainer.fit_loop._should_accumulate():
             return
         self._boundary = _boundary(trainer)
+        self._sigint.release()
         if self._is_due(trainer):
             self._save(trainer)
 
@@ -90,6 +96,7 @@ class RecoveryCallback(Checkpoint):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Write the last boundary, and say how to go on."""
+        self._sigint.forget()
         if not trainer.is_global_zero or trainer.state.fn != TrainerFn.FITTING:
             return
         if self._boundary is not None:
@@ -125,6 +132,37 @@ class RecoveryCallback(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the generators' states until training starts."""
         self._resumed_random = state_dict["random"]
+
+
+class HeldSignal:
+    """Keeps a signal from breaking in between ``hold`` and ``release``; the second one breaks in all the same."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        self.number = number
+        self._before: Any = None
+        self._came = False
+
+    def hold(self) -> None:
+        """Note the signal from now on. Only the main thread may; elsewhere nothing changes."""
+        if self._before is None and threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(self.number, self._note)
+
+    def release(self) -> None:
+        """Let the signal act as before, and now if it has come."""
+        if self.forget():
+            signal.raise_signal(self.number)
+
+    def forget(self) -> bool:
+        """Let the signal act as before; returns whether it has come."""
+        if self._before is not None:
+            signal.signal(self.number, self._before)
+        came, self._before, self._came = self._came, None, False
+        return came
+
+    def _note(self, *_: object) -> None:
+        if self._came:
+            self.release()
+        self._came = True
 
 
 def path(trainer: L.Trainer) -> Path:

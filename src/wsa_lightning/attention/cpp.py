@@ -44,10 +44,13 @@ def cache_folder() -> Path:
     return Path(os.environ.get("WSA_LIGHTNING_CACHE") or platformdirs.user_cache_dir("wsa-lightning")) / "kernels"
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def why_not() -> str | None:
     """Why the library cannot be had on this machine, or None where it can; compiles on the first call."""
     return _failure()
+
+
+# What torch.compiler.assume_constant_result does; calling that imports torch._dynamo, a third of our import time.
+why_not._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @functools.cache

@@ -54,7 +54,7 @@ bench-full: .venv/.installed-bench  ## the same at Kim's size and up to 10 minut
 	$(BIN)/python benchmarks/attention.py --rows 6001:1 12001:1 24001:1 --name attention_long
 	$(BIN)/python benchmarks/model.py --sizes kim --bf16 --rounds 2 --name model_kim
 	$(BIN)/python benchmarks/training_step.py --size kim --seconds 8 --batch 1 --rounds 2 --name training_step_kim
-	$(BIN)/python benchmarks/length.py --seconds 8 30 120 300 600 --full-up-to 120 --name length_full
+	$(BIN)/python benchmarks/length.py --seconds 8 30 120 600 --name length_full
 
 lint: .venv/.installed-dev  ## ruff's checks and formatting, and mypy
 	$(BIN)/python -m ruff check .

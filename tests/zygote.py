@@ -54,26 +54,28 @@ def serve() -> None:
 
     for line in sys.stdin:
         request = json.loads(line)
+        readable, writable = os.pipe()
         child = os.fork()
         if child == 0:
-            become(request)
+            os.close(readable)
+            become(request, writable)
+        os.close(writable)
+        with open(readable, "rb") as errors:
+            Path(request["errors"]).write_bytes(errors.read())  # until all that the command started have ended, too
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-def become(request: dict[str, Any]) -> NoReturn:
+def become(request: dict[str, Any], errors: int) -> NoReturn:
     """Turn this fork into the command, and never return."""
     os.setsid()
     signal.alarm(int(request["timeout"]))  # ends it
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["cwd"])
-    for path, number, mode in (
-        ("/dev/null", 0, os.O_RDONLY),
-        (request["output"], 1, os.O_WRONLY | os.O_CREAT),
-        (request["errors"], 2, os.O_WRONLY | os.O_CREAT),
-    ):
-        os.dup2(os.open(path, mode, 0o600), number)
+    os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+    os.dup2(os.open(request["output"], os.O_WRONLY | os.O_CREAT, 0o600), 1)
+    os.dup2(errors, 2)
     sys.path[0] = request["cwd"]  # as ``python -m`` has it
     sys.argv = ["wsa_lightning", *request["arguments"]]
     status = 1

@@ -38,6 +38,7 @@ class RankWatchCallback(L.Callback):
         checkpoint = path(trainer)
         self._children = getattr(trainer.strategy.launcher, "procs", [])
         if self._children:
+            _dismiss_lightnings_watch()
             _start(lambda: self._watch_children(checkpoint))
         elif is_child():
             rank = trainer.local_rank
@@ -111,6 +112,13 @@ def end_ranks(children: list["Popen[bytes]"]) -> None:
             child.kill()
     for child in children:
         child.wait()
+
+
+def _dismiss_lightnings_watch() -> None:
+    """End the thread that looks every 5 s for dead ranks: if it is first, rank 0 is killed before it can say why."""
+    for thread in threading.enumerate():
+        if thread.name == "child-process-observer":
+            thread._run = lambda: True  # type: ignore[attr-defined]
 
 
 def _start(watch: Callable[[], None]) -> None:

@@ -60,7 +60,7 @@ def serve() -> None:
             os.close(readable)
             become(request, writable)
         os.close(writable)
-        with open(readable, "rb") as errors:
+        with os.fdopen(readable, "rb") as errors:
             Path(request["errors"]).write_bytes(errors.read())  # until all that the command started have ended, too
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)

@@ -89,6 +89,16 @@ def test_a_run_killed_at_random_moments_again_and_again_ends_with_the_same_weigh
     assert seen.items() <= scores.items(), seed
 
 
+def test_a_run_killed_after_an_epochs_last_batch_and_once_more_two_epochs_later_loses_no_batch(
+    songs: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    weights, _ = fit(songs, tiny_teacher, tmp_path / "undisturbed", limit=3, validate=2)
+    for hook, count in (("on_train_epoch_end", 1), ("on_train_batch_end", 4)):
+        with pytest.raises(DisasterError):
+            fit(songs, tiny_teacher, tmp_path / "killed", limit=3, validate=2, saboteur=Saboteur(hook, count))
+    assert torch.equal(fit(songs, tiny_teacher, tmp_path / "killed", limit=3, validate=2)[0], weights)
+
+
 def disasters(rng: random.Random) -> Iterator[Saboteur]:
     """Four of random kind, then none that is ever reached."""
     for _ in range(4):

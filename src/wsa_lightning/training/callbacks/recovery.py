@@ -182,12 +182,21 @@ def remedy(checkpoint: Path) -> str:
 def _boundary(trainer: L.Trainer, *, epoch_ended: bool = False) -> dict[str, Any]:
     """Where loops, data and random generators stand now."""
     loop = trainer.fit_loop.state_dict()
+    _count_epochs(loop, epoch_ended)
     epoch_loop = trainer.fit_loop.epoch_loop
     if not epoch_ended and epoch_loop.batch_progress.is_last_batch and epoch_loop._should_check_val_epoch():
         _put_before_validation(loop)
     datamodule: Any = getattr(trainer, "datamodule", None)
     data = None if datamodule is None else (type(datamodule).__qualname__, datamodule.state_dict())
     return {"loop": loop, "data": data, "random": random_state()}
+
+
+def _count_epochs(loop: dict[str, Any], epoch_ended: bool) -> None:
+    """Say how many epochs have begun: resumed after an epoch's last batch, Lightning counts one too few from then on."""
+    epochs = loop["epoch_progress"]
+    for count in (epochs["total"], epochs["current"]):
+        begun = count["processed"] + (not epoch_ended)
+        count |= {"ready": begun, "started": begun}
 
 
 def _put_before_validation(loop: dict[str, Any]) -> None:

@@ -192,7 +192,7 @@ def _boundary(trainer: L.Trainer, *, epoch_ended: bool = False) -> dict[str, Any
 
 
 def _count_epochs(loop: dict[str, Any], epoch_ended: bool) -> None:
-    """Say how many epochs have begun: resumed after an epoch's last batch, Lightning counts one too few from then on."""
+    """Say how many epochs have begun: after a resume at an epoch's last batch, Lightning counts one too few."""
     epochs = loop["epoch_progress"]
     for count in (epochs["total"], epochs["current"]):
         begun = count["processed"] + (not epoch_ended)

@@ -44,13 +44,13 @@ tensorboard: .venv/.installed  ## show the curves of every run under LOGS (runs)
 test: .venv/.installed-dev  ## run the test-suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
-bench: .venv/.installed-bench  ## speed and memory beside full attention and the peer packages, about 5 minutes on 2 cores
+bench: .venv/.installed-bench  ## speed and memory beside full attention and the peer packages, 4.5 minutes on 2 cores
 	$(BIN)/python benchmarks/attention.py
 	$(BIN)/python benchmarks/model.py --bf16
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/length.py
 
-bench-full: .venv/.installed-bench  ## the same at Kim's size and up to 10 minutes of audio: an hour on 2 cores
+bench-full: .venv/.installed-bench  ## the same at Kim's size and up to 10 minutes of audio
 	$(BIN)/python benchmarks/attention.py --rows 6001:1 12001:1 24001:1 --name attention_long
 	$(BIN)/python benchmarks/model.py --sizes kim --bf16 --rounds 2 --name model_kim
 	$(BIN)/python benchmarks/training_step.py --size kim --seconds 8 --batch 1 --rounds 2 --name training_step_kim

@@ -12,7 +12,7 @@ from typing import Any
 from harness import in_fresh_process, show, write
 
 ONE = """
-import json, sys, time
+import json, statistics, sys, time
 sys.path.insert(0, {here!r})
 import torch
 from dataclasses import replace
@@ -33,7 +33,7 @@ with torch.no_grad():
         synchronize()
         times.append(time.perf_counter() - start)
 memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_rss() - before
-print(json.dumps({{"min_s": min(times), "median_s": sorted(times)[len(times) // 2], "n": rounds, "memory": memory}}))
+print(json.dumps({{"min_s": min(times), "median_s": statistics.median(times), "n": rounds, "memory": memory}}))
 """
 
 

@@ -82,7 +82,7 @@ def main() -> None:
             print(
                 f"{name:<14} chunk {chunk:>6g} s, overlap {overlap or 'halo'!s:<5} "
                 f"cost {plan.length / plan.step:5.2f}  "
-                f"mean {found.mean():6.3f} dB  median {found.median():6.3f} dB  "
+                f"mean {found.mean():6.3f} dB  median {found.quantile(0.5):6.3f} dB  "
                 f"minus whole {(found - whole).mean():+.3f} dB (largest {(found - whole).abs().max():.3f})",
                 flush=True,
             )

@@ -30,13 +30,13 @@ def main() -> None:
     arguments = parser.parse_args()
     model, tests = load("small").eval(), songs(1)
     offline = torch.tensor([usdr(separate(model, mixture, RATE)[0], vocals) for mixture, vocals in tests])
-    print(f"offline            mean {offline.mean():6.3f} dB  median {offline.median():6.3f} dB", flush=True)
+    print(f"offline            mean {offline.mean():6.3f} dB  median {offline.quantile(0.5):6.3f} dB", flush=True)
     for memory in arguments.memories:
         found = torch.tensor(
             [usdr(live(model, mixture, memory, arguments.step_frames), vocals) for mixture, vocals in tests]
         )
         print(
-            f"sinks see {memory:5g} s  mean {found.mean():6.3f} dB  median {found.median():6.3f} dB  "
+            f"sinks see {memory:5g} s  mean {found.mean():6.3f} dB  median {found.quantile(0.5):6.3f} dB  "
             f"minus offline {(found - offline).mean():+.3f} dB",
             flush=True,
         )

@@ -247,7 +247,7 @@ def test_without_a_compiler_auto_warns_once_and_the_explicit_choice_is_an_error(
 
 def test_a_compiler_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     compiler = tmp_path / "broken"
-    compiler.write_text("#!/bin/sh\necho 'error: out of ideas' >&2\nexit 1\n")
+    compiler.write_text("#!/bin/sh\necho 'error: out of ideas' >&2\necho '      ^' >&2\nexit 1\n")
     compiler.chmod(0o755)
     cache = tmp_path / "cache"
     done = run(ATTEND_TWICE, CXX=str(compiler), WSA_LIGHTNING_CACHE=str(cache))
@@ -266,3 +266,9 @@ def test_two_processes_may_compile_at_once_and_a_third_finds_the_library(tmp_pat
     third = run(ATTEND_TWICE, WSA_LIGHTNING_CACHE=str(tmp_path))
     assert third.returncode == 0
     assert "compiling" not in third.stderr
+
+
+def test_a_mask_made_in_inference_mode_is_not_kept_for_training() -> None:
+    with torch.inference_mode():
+        attend(*(x.detach() for x in floats(203)), "flex")
+    assert not flex_room.block_mask(203, 10, 4, torch.device("cpu")).kv_indices.is_inference()

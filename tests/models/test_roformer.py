@@ -1,6 +1,7 @@
 """The Roformer beyond the golden numbers: windows, stems, checkpointing, precision, mel bands, positions."""
 
 from dataclasses import replace
+from typing import Any
 
 import librosa
 import numpy as np
@@ -42,19 +43,21 @@ def test_a_window_of_twice_the_frames_is_full_attention() -> None:
 
 @pytest.mark.parametrize("numbers", [1, 3000])
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+@pytest.mark.parametrize("family", ["mel_band", "band_split"])
 def test_without_gradients_the_parts_of_the_tokens_give_what_all_of_them_give(
-    numbers: int, dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
+    family: Any, numbers: int, dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    model = Roformer(replace(TINY, family="band_split", window=4, sinks=2))
+    model = Roformer(replace(TINY, family=family, stems=("vocals", "drums"), window=4, sinks=2))
+    two = mixture().repeat(2, 1, 1) * torch.tensor([1.0, 0.5])[:, None, None]
     seen: list[int] = []
     linear = model.layers[0].time.blocks[0].feed_forward[1]
     linear.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
     with torch.autocast("cpu", dtype, enabled=dtype is not None):
-        whole = model(mixture())
+        whole = model(two)
         monkeypatch.setattr(transformer, "NUMBERS_AT_A_TIME", numbers)
         with torch.no_grad():
-            parts = model(mixture())
+            parts = model(two)
     assert len(seen) > 2
     torch.testing.assert_close(parts.mask, whole.mask, rtol=1e-5, atol=1e-5 if dtype is None else 1e-2)
 

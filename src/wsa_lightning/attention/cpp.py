@@ -58,8 +58,10 @@ def _failure() -> str | None:
     try:
         _library()
     except (OSError, subprocess.SubprocessError) as error:
-        detail = getattr(error, "stderr", None) or str(error)
-        return detail.strip().splitlines()[-1] if detail.strip() else type(error).__name__
+        said = getattr(error, "stderr", None)
+        lines = (said if isinstance(said, str) and said.strip() else str(error)).strip().splitlines()
+        # A compiler ends on a caret or a count; what is wrong stands above.
+        return next((line for line in lines if "error:" in line), lines[-1] if lines else type(error).__name__)
     return None
 
 
@@ -67,8 +69,8 @@ def cpp(q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int) -> T
     """Windowed sink attention on the CPU; q, k, v and result are (batch, heads, sinks + frames, dim_head)."""
     if reason := why_not():
         raise UserError(
-            f"attention backend 'cpp' could not be compiled: {reason}. Install a C++ compiler (g++ or clang++, or name "
-            "one by CXX), or use backend blocked"
+            f"attention backend 'cpp' could not be compiled: {reason}. Install a C++ compiler (g++ 12 or newer, or "
+            "clang++; CXX names another), or use backend blocked"
         )
     if q.device.type not in ("cpu", "meta"):
         raise UserError(f"attention backend 'cpp' runs on the CPU, the tensors are on {q.device}: use backend auto")
@@ -195,7 +197,11 @@ def _library() -> ctypes.CDLL:
 def _fingerprint(compiler: str) -> str:
     """Names the source, how it is compiled, and the processor: a home folder may be shared by unlike machines."""
     info = Path("/proc/cpuinfo")
-    flags = [line for line in info.read_text().splitlines() if line.startswith("flags")] if info.is_file() else []
+    flags = (
+        [line for line in info.read_text().splitlines() if line.startswith(("flags", "Features"))]
+        if info.is_file()
+        else []
+    )
     known = (SOURCE.read_text(), FLAGS, compiler, platform.platform(), flags[:1])
     return hashlib.sha256(repr(known).encode()).hexdigest()[:16]
 

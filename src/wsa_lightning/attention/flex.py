@@ -27,7 +27,7 @@ def flex(q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int) -> 
     if window is None or is_full(length - sinks, window):
         return F.scaled_dot_product_attention(q, k, v)
     q, k = q.to(v.dtype), k.to(v.dtype)
-    mask = block_mask(length, window, sinks, q.device)
+    mask = block_mask(length, window, sinks, q.device, torch.is_inference_mode_enabled())
     if q.device.type == "cpu":
         if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
             raise UserError("attention backend 'flex' has no backward pass on the CPU: use backend auto")
@@ -50,8 +50,11 @@ def why_not(q: Tensor) -> str | None:
 
 
 @functools.lru_cache(maxsize=16)
-def block_mask(length: int, window: int, sinks: int, device: torch.device) -> BlockMask:
-    """Which blocks of scores hold an allowed pair, in closed form: a dense mask would take length² memory."""
+def block_mask(length: int, window: int, sinks: int, device: torch.device, inference: bool = False) -> BlockMask:
+    """Which blocks of scores hold an allowed pair, in closed form: a dense mask would take length² memory.
+
+    ``inference`` parts the cache: no backward pass may save a mask that was made in inference mode.
+    """
     block, half = block_size(window), window // 2
     start = torch.arange(0, length, block, device=device)
     query, key = start[:, None], start[None, :]

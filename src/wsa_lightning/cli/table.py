@@ -93,7 +93,7 @@ def usage() -> str:
     """The top-level help: every command with a line and an example."""
     lines = [f"usage: {PROGRAM} COMMAND [OPTIONS]", "", "commands:"]
     for name, command in COMMANDS.items():
-        lines += [f"  {name:<11}{command.summary}", f"  {'':<11}  {example(name)}"]
+        lines += [f"  {name:<13}{command.summary}", f"  {'':<13}  {example(name)}"]
     return "\n".join([*lines, "", f"{PROGRAM} COMMAND --help lists the options of a command."])
 
 

@@ -15,7 +15,7 @@ def compare(runs: list[str], *, out: Path = Path("comparison")) -> None:
 
     Args:
         runs: folders of runs, folders that hold runs, or globs.
-        out: folder for compare.csv, pareto.png, pareto.svg, report.html and tensorboard/.
+        out: folder for compare.csv, pareto and boxes (.png, .svg), report.html and tensorboard/.
     """
     console, errors = Console(), Console(stderr=True, highlight=False)
     with console.status("reading runs"):

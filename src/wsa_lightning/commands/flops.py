@@ -38,7 +38,7 @@ def flops(
         window: the student's window in frames, or a list of one a layer; the checkpoint's own, else the paper's 10.
         sinks: the student's sinks; the checkpoint's own, else the paper's 8.
         seconds: durations of the audio.
-        overlap: chunks a sample lies in when a song is separated; the separation's own if not given.
+        overlap: blocks a sample lies in when a song is separated; the separation's own if not given.
         out: folder for flops.csv, flops.json, flops.png and flops.svg; only the table if not given.
     """
     if config is not None and checkpoint is None:

@@ -54,7 +54,7 @@ def _taken(spectrum: Tensor, entries: Tensor) -> Tensor:
     """``spectrum[:, :, entries]`` of (B, T, F * C, 2)."""
     if torch.compiler.is_compiling():  # exports have no complex numbers
         return spectrum[:, :, entries]
-    return torch.view_as_real(torch.view_as_complex(spectrum)[:, :, entries])  # a quarter of the time
+    return torch.view_as_real(torch.view_as_complex(spectrum)[:, :, entries])  # faster than as pairs
 
 
 class BandSplit(nn.Module):
@@ -125,7 +125,7 @@ class BandMerge(nn.Module):
     def forward(self, gains: Tensor) -> Tensor:
         """(B, stems, T, all bands' entries, 2) -> complex mask (B, stems, C, F, T)."""
         gains = gains.float()
-        # Adding complex numbers takes a fifth of the time of adding pairs.
+        # Adding complex numbers is faster than adding pairs.
         merged = torch.zeros(*gains.shape[:3], self.bins * self.channels, dtype=torch.complex64, device=gains.device)
         merged = merged.index_add(3, self.entries, torch.view_as_complex(gains)) / self.holders  # (B, stems, T, F C)
         mask = merged.unflatten(-1, (self.bins, self.channels))  # (B, stems, T, F, C)

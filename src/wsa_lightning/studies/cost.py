@@ -117,7 +117,7 @@ def cost_table(teacher: Cost, student: Cost) -> Table:
 
     pairs("the paper's T (w + S)", "paper_pairs")
     pairs("allowed by the mask", "exact_pairs")
-    pairs("executed by the kernel", "executed_pairs")
+    pairs("executed by `blocked`", "executed_pairs")
     table.add_section()
     table.add_row("[bold]GFLOP[/]")
     giga("time attention, paper's pairs", theirs.time_attention_paper, ours.time_attention_paper, 1)

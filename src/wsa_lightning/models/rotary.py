@@ -18,7 +18,9 @@ class Rotary(nn.Module):
 
     def __init__(self, dim_head: int) -> None:
         super().__init__()
-        self.register_buffer("frequencies", rotary_frequencies(dim_head), persistent=False)
+        # Computed on the CPU, as is the STFT's window: on meta PyTorch would load its compiler to trace it.
+        frequencies = rotary_frequencies(dim_head, "cpu").to(torch.get_default_device())
+        self.register_buffer("frequencies", frequencies, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., positions, heads, dim_head) -> the same, turned; in fp32, for positions exceed what fp16 can hold."""

@@ -18,7 +18,8 @@ class Spectral(nn.Module):
     def __init__(self, config: RoformerConfig) -> None:
         super().__init__()
         self.n_fft, self.hop_length, self.win_length = config.n_fft, config.hop_length, config.win_length
-        self.register_buffer("hann", torch.hann_window(config.win_length), persistent=False)
+        hann = torch.hann_window(config.win_length, device="cpu")  # why: see Rotary
+        self.register_buffer("hann", hann.to(torch.get_default_device()), persistent=False)
 
     def forward(self, audio: Tensor) -> Tensor:
         """Audio (..., N) -> complex spectrum (..., F, T); N <= n_fft // 2 is zero-padded to be reflectable."""

@@ -13,6 +13,7 @@ from tests.zygote import Zygote
 from wsa_lightning.checkpoints import save
 from wsa_lightning.data.songs import make_songs
 from wsa_lightning.models import Roformer, RoformerConfig
+from wsa_lightning.training.callbacks.ranks import LAUNCHER
 
 REPOSITORY = Path(__file__).parents[1]
 TINY = RoformerConfig(dim=16, depth=1, heads=2, dim_head=8, mask_hidden_layers=1, mlp_expansion_factor=1)
@@ -48,6 +49,7 @@ def wsa(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
     def run(*arguments: object, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+        environment.pop(LAUNCHER, None)  # tests within this process leave it
         return zygote.run([str(argument) for argument in arguments], environment, REPOSITORY, timeout)
 
     yield run

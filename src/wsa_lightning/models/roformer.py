@@ -67,7 +67,7 @@ class Roformer(nn.Module):
         self.band_split = BandSplit(config)
         if config.sinks:
             self.sinks = nn.Parameter(torch.empty(config.sinks, config.bands, config.dim))
-        nn.init.normal_(self.sinks, std=0.02)
+            nn.init.normal_(self.sinks, std=0.02)
         self.layers = nn.ModuleList(Layer(config, window, backend) for window in config.windows)
         self.norm = RMSNorm(config.dim) if config.family == "band_split" else nn.Identity()
         self.mask_estimators = nn.ModuleList(MaskEstimator(config) for _ in config.stems)

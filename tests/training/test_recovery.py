@@ -31,7 +31,8 @@ class Scores(L.Callback):
         self.seen: dict[int, float] = {}
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.seen[trainer.global_step] = float(trainer.callback_metrics["val/usdr"])
+        if not trainer.sanity_checking:  # which a resumed run may begin with, at a step that is not validated
+            self.seen[trainer.global_step] = float(trainer.callback_metrics["val/usdr"])
 
 
 def fit(

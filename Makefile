@@ -95,7 +95,7 @@ clean:  ## remove .venv, caches and build leftovers; runs/ stays
 
 .venv/.installed-bench: .venv/.installed
 	@echo "Installing the peer packages to measure against"
-	@$(PIP) --quiet --editable '.[bench]'
+	@$(PIP) --quiet --editable '.[parity]'
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed

@@ -100,7 +100,7 @@ def windowed_sink_attention(
         backend: ``auto``, one of ``backends()``, or a function; an explicit choice never falls back.
 
     Returns:
-        (batch, heads, sinks + frames, dim_head), in the dtype of ``v``.
+        (batch, heads, sinks + frames, dim_head), in the dtype of ``v`` where the three agree.
 
     Raises:
         UserError: a window below 1, negative sinks, fewer positions than sinks + 1, an unknown backend.

@@ -1,4 +1,6 @@
-"""Write results.csv and the tables of README.md from the finished points of the study's sweeps.
+"""Write scores.csv and the tables of README.md from the finished points of the study's sweeps.
+
+Points that scores.csv has and the folder has not are kept: a study may be run in parts, on several machines.
 
 python experiments/distillation/tabulate.py [RUNS]   (runs/distillation)
 """
@@ -16,105 +18,130 @@ from wsa_lightning.studies.sweep import label, read_sweep
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- tables: tabulate.py -->", "<!-- end -->"
-SWEEPS = ("alone", "together_w10_s8", "together_w4_s4")
+SWEEPS = ("control", "alone", "together_w10_s8", "together_w4_s4")
 METRICS = ("usdr", "csdr", "bleedless", "fullness", "leakage")
-COLUMNS = {
+FIGURES = {
     "uSDR, dB": ("usdr", None),
     "uSDR - control": ("usdr", "control"),
+    "uSDR - plain": ("usdr", "plain"),
     "uSDR - teacher": ("usdr", "teacher"),
     "cSDR - control": ("csdr", "control"),
     "bleedless - control": ("bleedless", "control"),
     "fullness - control": ("fullness", "control"),
     "leakage - teacher": ("leakage", "teacher"),
 }
+Run = tuple[str, str, int]
+"""Sweep, arm, seed; the teacher is a run of its own, with seed 0."""
 Scores = dict[str, dict[str, float]]
 """Metric to song to score, the mean over its stems; NaN where a song has none."""
+TEACHER: Run = ("teacher", "teacher", 0)
 
 
-def read_scores(run: Path, role: str) -> Scores:
+def read_tested(folder: Path, role: str) -> Scores:
     """What ``test`` wrote of the student or of the teacher."""
     scores: dict[str, dict[str, list[float]]] = {metric: {} for metric in METRICS}
-    with (run / "test" / "scores.csv").open(newline="", encoding="utf-8") as file:
+    with (folder / "test" / "scores.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            if row["model"] != role or row["error"]:
-                continue
-            for metric in METRICS:
-                scores[metric].setdefault(row["song"], []).append(float(row[metric] or "nan"))
-    return {
-        metric: {song: float(np.mean(values)) for song, values in songs.items()} for metric, songs in scores.items()
+            if row["model"] == role and not row["error"]:
+                for metric in METRICS:
+                    scores[metric].setdefault(row["song"], []).append(float(row[metric] or "nan"))
+    return {metric: {song: float(np.mean(stems)) for song, stems in songs.items()} for metric, songs in scores.items()}
+
+
+def finished(runs: Path) -> Iterator[tuple[Run, Scores]]:
+    """Every finished point of the study, and its teacher."""
+    for name in SWEEPS:
+        file = HERE / f"{name}.yaml"
+        folder = runs / Path(read_sweep(file, base_config()).file.folder).name
+        for point in read_sweep(file, base_config(), folder).points:
+            if point.is_finished:
+                yield (
+                    (name, label(point.axes.get("config", name)), int(point.axes["seed"])),
+                    read_tested(point.folder, "student"),
+                )
+                yield TEACHER, read_tested(point.folder, "teacher")
+
+
+def read_kept(path: Path) -> dict[Run, Scores]:
+    """What earlier calls found."""
+    kept: dict[Run, Scores] = {}
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                scores = kept.setdefault((row["sweep"], row["arm"], int(row["seed"])), {m: {} for m in METRICS})
+                for metric in METRICS:
+                    scores[metric][row["song"]] = float(row[metric] or "nan")
+    return kept
+
+
+def write_kept(path: Path, kept: dict[Run, Scores]) -> None:
+    """One line a song."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["sweep", "arm", "seed", "song", *METRICS])
+        for run, scores in kept.items():
+            for song in scores["usdr"]:
+                writer.writerow([*run, song, *(f"{scores[metric][song]:.4f}" for metric in METRICS)])
+
+
+def tables_of(kept: dict[Run, Scores]) -> dict[str, dict[str, dict[int, Scores]]]:
+    """Title to arm to seed to scores; the control leads each table."""
+    arms: dict[str, dict[str, dict[int, Scores]]] = {name: {} for name in SWEEPS}
+    for (sweep, arm, seed), scores in kept.items():
+        if sweep in arms:
+            arms[sweep].setdefault(arm, {})[seed] = scores
+    control, alone = arms["control"], arms["alone"]
+    first = {arm: {0: seeds[0]} for arm, seeds in {**control, **alone}.items() if 0 in seeds}
+    best = {arm: seeds for arm, seeds in alone.items() if len(seeds) > 1}
+    tables = {
+        "Each alone, w 10, S 8, seed 0": (first, alone),
+        "The best two and both, w 10, S 8": ({**control, **best, **arms["together_w10_s8"]}, best),
+        "The best two and both, w 4, S 4": ({**control, **arms["together_w4_s4"]}, arms["together_w4_s4"]),
     }
+    return {title: table for title, (table, needed) in tables.items() if needed}
 
 
-def finished(name: str, runs: Path) -> Iterator[tuple[str, int, Path]]:
-    """(arm, seed, folder) of one sweep's finished points."""
-    file = HERE / f"{name}.yaml"
-    folder = runs / Path(read_sweep(file, base_config()).file.folder).name
-    for point in read_sweep(file, base_config(), folder).points:
-        if point.is_finished:
-            yield label(point.axes.get("config", name)), int(point.axes["seed"]), point.folder
+def cell(figure: str, seeds: dict[int, Scores], table: dict[str, dict[int, Scores]], teacher: Scores) -> str:
+    """One figure of one arm: a median, or differences song by song, averaged over the seeds that both have."""
+    metric, other = FIGURES[figure]
+    if other is None:
+        return f"{np.mean([np.nanmedian(list(scores[metric].values())) for scores in seeds.values()]):.2f}"
+    others = dict.fromkeys(seeds, teacher) if other == "teacher" else table.get(other, {})
+    if seeds is others:
+        return ""
+    songs: dict[str, list[float]] = {}
+    for seed in seeds.keys() & others.keys():
+        for song, score in seeds[seed][metric].items():
+            songs.setdefault(song, []).append(score - others[seed][metric].get(song, float("nan")))
+    differences = [float(np.mean(values)) for values in songs.values()]
+    found: Difference = paired_difference(differences, np.zeros(len(differences)))
+    return f"{found.mean:+.2f} ({found.low:+.2f} .. {found.high:+.2f})" if found.n else ""
 
 
-def per_song(runs: dict[int, Path], others: dict[int, Scores], metric: str) -> list[float]:
-    """Student minus the other of the same seed, the mean over the seeds that both have, song by song."""
-    differences: dict[str, list[float]] = {}
-    for seed in runs.keys() & others.keys():
-        for song, score in read_scores(runs[seed], "student")[metric].items():
-            differences.setdefault(song, []).append(score - others[seed][metric].get(song, float("nan")))
-    return [float(np.mean(values)) for values in differences.values()]
-
-
-def row(runs: dict[int, Path], control: dict[int, Path]) -> dict[str, Difference | float]:
-    """One arm: the median score, and differences over songs with intervals."""
-    others = {
-        "control": {seed: read_scores(folder, "student") for seed, folder in control.items()},
-        "teacher": {seed: read_scores(folder, "teacher") for seed, folder in runs.items()},
-    }
-    cells: dict[str, Difference | float] = {}
-    for column, (metric, other) in COLUMNS.items():
-        if other is None:
-            medians = [np.nanmedian(list(read_scores(folder, "student")[metric].values())) for folder in runs.values()]
-            cells[column] = float(np.mean(medians))
-        else:
-            differences = per_song(runs, others[other], metric)
-            cells[column] = paired_difference(differences, np.zeros(len(differences)))
-    return cells
-
-
-def said(cell: Difference | float) -> str:
-    """``-0.31 (-0.52 .. -0.10)``, or a score."""
-    if isinstance(cell, float):
-        return f"{cell:.2f}"
-    return f"{cell.mean:+.2f} ({cell.low:+.2f} .. {cell.high:+.2f})" if cell.n else ""
+def markdown(title: str, table: dict[str, dict[int, Scores]], teacher: Scores) -> str:
+    """One table of the README."""
+    lines = [f"### {title}", "", f"| arm | seeds | {' | '.join(FIGURES)} |", "|---|---|" + "---|" * len(FIGURES)]
+    for arm, seeds in table.items():
+        cells = " | ".join(cell(figure, seeds, table, teacher) for figure in FIGURES)
+        lines.append(f"| {arm} | {', '.join(map(str, sorted(seeds)))} | {cells} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     """Read, write, say what was found."""
-    runs = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("runs/distillation")
-    control = {seed: folder for _, seed, folder in finished("control", runs)}
-    if not control:
+    found = dict(finished(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("runs/distillation")))
+    kept = read_kept(HERE / "scores.csv") | found
+    if not any(sweep == "control" for sweep, *_ in kept):
         sys.exit("the control is not finished: run experiments/distillation/control.yaml first (README.md)")
-    tables, lines = [], []
-    for name in SWEEPS:
-        arms: dict[str, dict[int, Path]] = {"control": control}
-        for arm, seed, folder in finished(name, runs):
-            arms.setdefault(arm, {})[seed] = folder
-        print(f"{name}: {sum(map(len, arms.values())) - len(control)} finished points")
-        if len(arms) == 1:
-            continue
-        rows = {arm: row(folders, control) for arm, folders in arms.items()}
-        tables.append(f"### {name}\n\n| arm | seeds | {' | '.join(COLUMNS)} |\n|---|---|{'---|' * len(COLUMNS)}")
-        for arm, cells in rows.items():
-            seeds = ", ".join(map(str, sorted(arms[arm])))
-            tables[-1] += f"\n| {arm} | {seeds} | {' | '.join(said(cells[column]) for column in COLUMNS)} |"
-            for column, cell in cells.items():
-                figures = (cell, "", "", "") if isinstance(cell, float) else (cell.mean, cell.low, cell.high, cell.n)
-                lines.append([name, arm, seeds, column, *figures])
-    with (HERE / "results.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([["sweep", "arm", "seeds", "figure", "mean", "low", "high", "songs"], *lines])
+    order = (*SWEEPS, TEACHER[0])
+    write_kept(HERE / "scores.csv", dict(sorted(kept.items(), key=lambda item: order.index(item[0][0]))))
+    tables = "\n\n".join(markdown(title, table, kept[TEACHER]) for title, table in tables_of(kept).items())
     readme = HERE / "README.md"
     head, rest = readme.read_text(encoding="utf-8").split(BEGIN)
-    content = "\n\n".join(tables) or "Not run yet."
-    readme.write_text(f"{head}{BEGIN}\n{content}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    readme.write_text(f"{head}{BEGIN}\n{tables}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    for name in SWEEPS:
+        new, known = (sum(run[0] == name for run in runs) for runs in (found, kept))
+        print(f"{name}: {new} finished points, {known} in all")
 
 
 if __name__ == "__main__":

@@ -74,8 +74,8 @@ class Attention(nn.Module):
     def _update(self, x: Tensor) -> Tensor:
         x = self.norm(x)
         qkv = self.to_qkv(x).unflatten(-1, (3 * self.heads, -1))  # (N, L, 3 H, E)
-        q, k = self.rotary(qkv[:, :, : -self.heads]).chunk(2, dim=2)  # 2 x (N, L, H, E)
-        v = qkv[:, :, -self.heads :]
+        qk, v = qkv.split((2 * self.heads, self.heads), dim=2)  # (N, L, 2 H, E), (N, L, H, E)
+        q, k = self.rotary(qk).chunk(2, dim=2)  # 2 x (N, L, H, E)
         out = windowed_sink_attention(
             q.transpose(1, 2),  # (N, H, L, E)
             k.transpose(1, 2),

@@ -54,3 +54,27 @@ def test_gradients_flow_through_the_taps_with_activation_checkpointing_too() -> 
 def test_an_unknown_tap_is_refused() -> None:
     with pytest.raises(UserError, match="hidden, attention"), tapped(Roformer(TINY), ["mask"]):
         pass
+
+
+@pytest.mark.parametrize("samples", [1, 4410, 44100])
+def test_memory_used_again_without_gradients_changes_neither_what_was_kept_nor_the_mixture(samples: int) -> None:
+    model = Roformer(replace(CONFIG, window=4))
+    mixture = torch.randn(2, 2, samples)
+    given = mixture.clone()
+    with tapped(model, TAPS) as expected:
+        audio, mask = model(mixture)
+    with torch.no_grad(), tapped(model, TAPS) as kept:
+        separated = model(mixture)
+    torch.testing.assert_close((separated.audio, separated.mask), (audio, mask))
+    for name in TAPS:
+        torch.testing.assert_close(kept[name], expected[name])
+    torch.testing.assert_close(mixture, given, rtol=0, atol=0)
+
+
+def test_a_layer_leaves_its_input_alone_even_if_a_single_frame_makes_every_copy_a_view() -> None:
+    model = Roformer(CONFIG).eval()
+    x = torch.randn(1, 1, CONFIG.bands, CONFIG.dim)
+    given = x.clone()
+    with torch.no_grad():
+        model.layers[0](x)
+    torch.testing.assert_close(x, given, rtol=0, atol=0)

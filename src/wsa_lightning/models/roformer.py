@@ -26,6 +26,11 @@ class Separated(NamedTuple):
     mask: Tensor
 
 
+def _swapped(x: Tensor) -> Tensor:
+    """(B, L, K, D) -> (B, K, L, D), always a copy: a transformer may work in the memory of what it is given."""
+    return x.transpose(1, 2).clone(memory_format=torch.contiguous_format)
+
+
 class Layer(nn.Module):
     """One layer of figure 1: attention along time in every band, then across the bands in every frame."""
 
@@ -37,9 +42,9 @@ class Layer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, S + T, K, D) -> the same."""
         batch, length, bands, _ = x.shape
-        x = x.transpose(1, 2).flatten(0, 1)  # (B K, S + T, D)
+        x = _swapped(x).flatten(0, 1)  # (B K, S + T, D)
         x = self.time(x)
-        x = x.unflatten(0, (batch, bands)).transpose(1, 2).flatten(0, 1)  # (B (S + T), K, D)
+        x = _swapped(x.unflatten(0, (batch, bands))).flatten(0, 1)  # (B (S + T), K, D)
         x = self.frequency(x)
         return x.unflatten(0, (batch, length))
 
@@ -83,7 +88,7 @@ class Roformer(nn.Module):
         mask = self.estimate_mask(spectrum)  # (B, stems, C, F, T)
         separated = spectrum[:, None] * mask  # (B, stems, C, F, T)
         if self.config.zero_dc:
-            separated = torch.cat((torch.zeros_like(separated[..., :1, :]), separated[..., 1:, :]), dim=-2)
+            separated[..., 0, :] = 0
         audio = self.spectral.inverse(separated, mixture.shape[-1])  # (B, stems, C, N)
         return Separated(audio, mask)
 

@@ -15,7 +15,7 @@ NUMBERS_AT_A_TIME = 1 << 21
 """How many numbers of the widest activation exist at once on the CPU without gradients: 8 MB in fp32."""
 
 
-def in_parts(function: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Tensor:
+def in_parts(function: Callable[[Tensor], Tensor], x: Tensor, width: int, *, reuse: bool = False) -> Tensor:
     """``function(x)``, on the CPU and without gradients for a part of the first axis at a time.
 
     The parts stay in the cache and their memory is used again: fresh memory costs more than many a product.
@@ -24,18 +24,25 @@ def in_parts(function: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Ten
         function: treats every entry of the first axis alike, and keeps that axis.
         x: (entries, ..., D).
         width: numbers of the widest activation inside ``function``, for each D.
+        reuse: the result may take the place of ``x``.
     """
-    if torch.is_grad_enabled() or x.device.type != "cpu" or is_traced():
+    if not runs_in_place(x):
         return function(x)
     size = max(1, NUMBERS_AT_A_TIME // max(1, width * x.shape[1:-1].numel()))
     if len(x) <= size:
         return function(x)
     first = function(x[:size])
-    out = first.new_empty(len(x), *first.shape[1:])
+    fits = reuse and (first.shape[1:], first.dtype) == (x.shape[1:], x.dtype)
+    out = x if fits else first.new_empty(len(x), *first.shape[1:])
     out[:size] = first
     for start in range(size, len(x), size):
         out[start : start + size] = function(x[start : start + size])
     return out
+
+
+def runs_in_place(x: Tensor) -> bool:
+    """Whether memory may be used again: on the CPU, where no slope needs it and no graph is made."""
+    return not torch.is_grad_enabled() and x.device.type == "cpu" and not is_traced()
 
 
 class RMSNorm(nn.Module):
@@ -107,10 +114,11 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(sequences, L, D) -> the same."""
-        x = self.attention(x) + x
+        """(sequences, L, D) -> the same, without gradients in the memory of ``x``."""
+        update = self.attention(x)
+        x = x.add_(update) if runs_in_place(x) else update + x
         rows = x.flatten(0, -2)
-        return in_parts(self._fed_forward, rows, self.feed_forward.hidden).unflatten(0, x.shape[:-1])
+        return in_parts(self._fed_forward, rows, self.feed_forward.hidden, reuse=True).unflatten(0, x.shape[:-1])
 
     def _fed_forward(self, x: Tensor) -> Tensor:
         return self.feed_forward(x) + x
@@ -133,7 +141,7 @@ class Transformer(nn.Module):
         self.norm = RMSNorm(config.dim) if config.family == "mel_band" else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(sequences, L, D) -> the same."""
+        """(sequences, L, D) -> the same, without gradients in the memory of ``x``."""
         for block in self.blocks:
             x = block(x)
-        return in_parts(self.norm, x, x.shape[-1])
+        return in_parts(self.norm, x, x.shape[-1], reuse=True)

@@ -9,7 +9,7 @@ from wsa_lightning.attention.pattern import allowed_pairs, attention_flops
 from wsa_lightning.flops.tracing import ATTENTION
 
 FREE_OPERATORS = (
-    "add", "clamp_min", "complex", "cos", "div", "expand_as", "gelu", "glu", "index_add", "linalg_vector_norm",
+    "add", "clamp_min", "clone", "complex", "cos", "div", "expand_as", "gelu", "glu", "index_add", "linalg_vector_norm",
     "mul", "mul_", "pow", "sigmoid", "sin", "sub", "tanh", "unflatten", "view_as_complex", "view_as_real",
 )  # fmt: skip
 """ATen operators without a matrix product, besides those that fvcore ignores by itself."""

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from wsa_lightning.errors import UserError
+from wsa_lightning.losses import TERMS
 from wsa_lightning.models import Roformer, RoformerConfig
 from wsa_lightning.training.callbacks.memory import is_out_of_memory
 from wsa_lightning.training.memory import MIB, MemoryEstimate, estimate
@@ -39,6 +40,14 @@ def test_activations_grow_in_a_straight_line_with_batch_and_length() -> None:
     )
     assert four == pytest.approx(4 * one)
     assert longer == pytest.approx(2 * one, rel=0.2)
+
+
+def test_any_loss_term_can_be_part_of_it() -> None:
+    for name in TERMS:
+        probed = estimate(
+            Roformer(SMALL), {name: 1.0}, 1, 22050, teacher=None, average=False, context=contextlib.nullcontext
+        )
+        assert probed.activations > 0, name
 
 
 def test_what_is_estimated_is_what_autograd_keeps() -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from wsa_lightning.losses import Estimate, weighted_sum
+from wsa_lightning.losses import Estimate, taps_needed, weighted_sum
 from wsa_lightning.models import Roformer
+from wsa_lightning.models.taps import tapped
 
 PROBE_SECONDS = (0.25, 0.5)
 MIB = 2**20
@@ -108,8 +109,11 @@ def _saved(net: Roformer, loss: dict[str, float], samples: int, context: Context
     mixture = torch.zeros(1, net.config.channels, samples, device=device)  # no random numbers: a run must repeat
     targets = mixture[:, None].expand(-1, len(net.config.stems), -1, -1)
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), context():
-        audio, mask = net(mixture)
-        weighted_sum(loss, Estimate(audio, targets, mask, torch.zeros_like(mask), net.spectral(mixture)))
+        with tapped(net, taps_needed(loss)) as features:
+            audio, mask = net(mixture)
+        taught = {tap: [torch.zeros_like(x) for x in layers] for tap, layers in features.items()}
+        probe = Estimate(audio, targets, mask, torch.zeros_like(mask), net.spectral(mixture), features, taught)
+        weighted_sum(loss, probe)
         return sum(storage.nbytes() for storage in storages.values())
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from wsa_lightning.checkpoints import load, to_student
+from wsa_lightning.checkpoints.student import SINK_STARTS, initial_sinks
 from wsa_lightning.data.dataset import ChunkDataset
 from wsa_lightning.data.songs import embedded_root
 from wsa_lightning.data.splits import split
@@ -19,22 +20,23 @@ CHUNK = 88200
 PER_SONG = 3
 
 
-def starts(teacher: Roformer, sinks: int, chunks: ChunkDataset) -> dict[str, Tensor]:
+def starts(teacher: Roformer, sinks: int, mixtures: Tensor) -> dict[str, Tensor]:
     """Candidate sink tokens (S, K, D) by name."""
-    bias = teacher.band_split.mean_feature().detach()  # (K, D)
-    mixture = torch.stack([chunks[index]["mixture"] for index in range(len(chunks))])
-    spectrum = teacher.spectral(mixture)
-    tokens = teacher.band_split(torch.view_as_real(spectrum).permute(0, 3, 2, 1, 4).flatten(2, 3))
-    measured = tokens.mean((0, 1))  # (K, D)
-    print(f"|measured mean - bias| / |bias| = {float((measured - bias).norm() / bias.norm()):.4f}")
-    rms = bias.square().mean().sqrt()
-    noise = torch.randn(sinks, *bias.shape, generator=torch.Generator().manual_seed(0))
-    return {
-        "bias + 0.1 rms noise (ours)": bias + 0.1 * rms * noise,
-        "measured mean + 0.1 rms noise": measured + 0.1 * rms * noise,
-        "noise 0.02": 0.02 * noise,
-        "noise at the tokens' rms": tokens.square().mean().sqrt() * noise,
-    }
+    tokens = teacher.tokens(teacher.spectral(mixtures))  # (B, T, K, D)
+    rms = float(tokens.square().mean().sqrt())
+    print(
+        f"tokens have an rms of {rms:.3f}, their biases of {float(teacher.band_split.mean_feature().norm()) / tokens[0, 0].numel() ** 0.5:.3f}"
+    )
+    candidates = {start: initial_sinks(teacher, sinks, start, mixtures) for start in SINK_STARTS}
+    for seed in range(3):
+        noise = torch.randn(sinks, *tokens.shape[2:], generator=torch.Generator().manual_seed(seed))
+        for scale in (0.002, 0.02, 0.2, rms):
+            candidates[f"noise of {scale:.3g}, seed {seed}"] = scale * noise
+    spread = torch.randperm(tokens.shape[1], generator=torch.Generator().manual_seed(0))[:sinks]
+    candidates["frames of one mixture"] = tokens[0, spread]
+    candidates["frames of one mixture, a tenth"] = 0.1 * tokens[0, spread]
+    candidates["mean, a tenth"] = 0.1 * candidates["mean"]
+    return candidates
 
 
 @torch.no_grad()
@@ -49,7 +51,7 @@ def score(model: Roformer, chunks: ChunkDataset) -> float:
 
 @torch.no_grad()
 def main() -> None:
-    """Print one row a start, with full attention and with the window."""
+    """Print one row a start."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--teacher", default="small-teacher")
     parser.add_argument("--window", type=int, default=16)
@@ -59,13 +61,11 @@ def main() -> None:
     chunks = ChunkDataset(split(embedded_root(), "valid"), teacher.config.stems, CHUNK, PER_SONG)
     print(f"teacher: {score(teacher, chunks):.3f} dB")
     print(f"window {arguments.window}, no sinks: {score(to_student(teacher, window=arguments.window), chunks):.3f} dB")
-    for name, tokens in starts(teacher, arguments.sinks, chunks).items():
-        row = []
-        for window in (None, arguments.window):
-            student = to_student(teacher, window=window, sinks=arguments.sinks).eval()
-            student.sinks.copy_(tokens)
-            row.append(f"window {window}: {score(student, chunks):.3f} dB")
-        print(f"{name:<32}{', '.join(row)}")
+    mixtures = torch.stack([chunks[index]["mixture"] for index in range(len(chunks))])
+    for name, tokens in starts(teacher, arguments.sinks, mixtures).items():
+        student = to_student(teacher, window=arguments.window, sinks=arguments.sinks).eval()
+        student.sinks.copy_(tokens)
+        print(f"{name:<32}{score(student, chunks):.3f} dB", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,8 @@ from wsa_lightning.attention.reference import reference
 from wsa_lightning.errors import UserError
 from wsa_lightning.locality import measure, recommended_window, recommended_windows
 from wsa_lightning.locality.measure import HeadStatistics, Observer
-from wsa_lightning.locality.recommend import even_window
-from wsa_lightning.models import Roformer
-from wsa_lightning.studies.attention_figures import even_attention
+from wsa_lightning.locality.recommend import even_share, even_window
+from wsa_lightning.models import Roformer, transformer
 
 RATE = TINY.sample_rate
 
@@ -62,7 +61,7 @@ def test_a_head_that_looks_at_everything_alike_gives_the_even_curve() -> None:
     observer = Observer(reference)
     observer.observe(q, q, None, 0)
     found = observer.statistics("time", 0, 0)
-    torch.testing.assert_close(found.within[0].numpy(), even_attention(200, 1.0), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(found.within[0], even_share(200), atol=1e-6, rtol=1e-5)
     assert found.entropy.exp().item() == pytest.approx(200, rel=1e-4)
     for share in (0.5, 0.9, 0.99):
         assert recommended_window(found, share) == even_window(200, share)
@@ -120,6 +119,18 @@ def test_a_model_is_measured_layer_by_layer_and_left_as_it_was() -> None:
     assert max(recommended_windows(entries, 1.0)) <= 4
     assert model.training
     torch.testing.assert_close(model(mixtures[0][None]).audio, before, atol=0, rtol=0)
+
+
+def test_a_model_that_works_part_by_part_gives_the_maps_of_all_parts_and_of_the_first_song_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    model = Roformer(replace(TINY, depth=2, window=4, sinks=2))
+    mixtures = [0.1 * torch.randn(2, RATE // 2), 0.1 * torch.randn(2, RATE // 4)]
+    whole = measure(model, mixtures[:1])
+    monkeypatch.setattr(transformer, "NUMBERS_AT_A_TIME", 1)
+    for found, expected in zip(measure(model, mixtures), whole, strict=True):
+        torch.testing.assert_close(found.map, expected.map, atol=1e-6, rtol=1e-5)
 
 
 def test_the_backends_are_put_back_when_a_song_breaks_the_run() -> None:

@@ -1,6 +1,7 @@
 """Distributions over songs: teacher, student before and after training, side by side."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,13 @@ def test_a_student_before_training_stands_beside_itself_after_it_below_the_teach
     assert figure is not None
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == names
     assert [axes.get_xlabel() for axes in figure.axes] == ["uSDR, dB", "cSDR, dB", "bleedless", "fullness"]
+
+
+def test_a_student_with_a_window_a_layer_has_its_box_too(tmp_path: Path) -> None:
+    write_tested_run(tmp_path / "before", window=[4, 16], usdr=5.0, trained=False)
+    write_tested_run(tmp_path / "after", window=[4, 16], usdr=9.0)
+    (group,) = compare_runs([str(tmp_path)]).groups
+    assert [model.name for model in box_order(group.models)] == ["teacher", "before", "after"]
 
 
 def test_the_quantiles_are_those_of_the_songs(compared: Comparison) -> None:

@@ -20,12 +20,15 @@ def test_every_arm_runs_with_options_of_its_own(monkeypatch: pytest.MonkeyPatch)
     points = read_sweep(STUDY / "alone.yaml", base_config()).points
     assert {"arm-plain_seed0", "arm-hidden_seed0", "arm-layers-4-16_seed0"} <= {point.name for point in points}
     assert len({str(point.identity["options"]) for point in points}) == len(points)
+    control = read_sweep(STUDY / "control.yaml", base_config()).points[0].identity["options"]
     for point in points:
-        assert point.identity["options"]["model.loss.distill/mask"] == 10.0
-        assert point.identity["options"]["trainer.max_epochs"] == 3
-    both = next(p for p in read_sweep(STUDY / "together_w4_s4.yaml", base_config()).points if "-annealing" in p.name)
-    assert both.identity["options"]["annealing.steps"] == 75
-    assert [path.name for path in both.configs] == ["wsa_w10_s8.yaml", "short.yaml", "annealing.yaml"]
+        options = point.identity["options"]
+        assert options["model.loss.distill/mask"] == 10.0
+        for shared in ("trainer.max_epochs", "data.steps_per_epoch", "model.learning_rate"):
+            assert options[shared] == control[shared]
+    both = next(p for p in read_sweep(STUDY / "together_w4_s4.yaml", base_config()).points if "-random-la" in p.name)
+    assert (both.identity["options"]["model.sink_start"], both.identity["options"]["model.sinks"]) == ("random", 4)
+    assert [path.name for path in both.configs][-2:] == ["sinks_random.yaml", "layers_2_6.yaml"]
 
 
 def test_the_tables_hold_paired_differences_to_the_control_and_are_stable(

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from wsa_lightning.models import Window
+
 UNITS = {"usdr": "dB", "csdr": "dB", "bleedless": "", "fullness": "", "leakage": "dB"}
 DEFINITIONS = {
     metric: {"unit": unit, "better": "higher", "text": f"formula of {metric} <b>", "aggregation": "median over songs"}
@@ -19,7 +21,7 @@ SONGS = ("Almost Everything", "Bright <Sea>", "Cold & Warm")
 def write_tested_run(
     folder: Path,
     *,
-    window: int | None = 16,
+    window: Window = 16,
     sinks: int = 4,
     usdr: float = 9.0,
     gflops: float = 4.0,

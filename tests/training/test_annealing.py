@@ -83,7 +83,7 @@ def test_a_warm_up_of_sinks_that_are_not_there_is_refused(songs: Path, tiny_teac
         train(songs, tiny_teacher, tmp_path, SinkWarmupCallback(steps=2), sinks=0)
 
 
-@pytest.mark.parametrize(("windows", "steps"), [([8], 0), ([], 3), ([0], 3), ([8], -1)])
+@pytest.mark.parametrize(("windows", "steps"), [([8], 0), ([], 3), ([0], 3), ([8], -1), ([4, 8], 3)])
 def test_half_a_schedule_is_refused(windows: list[int], steps: int) -> None:
     with pytest.raises(UserError, match=r"annealing\.windows"):
         WindowAnnealingCallback(windows, steps)

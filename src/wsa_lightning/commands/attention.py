@@ -58,7 +58,7 @@ def attention(
     console = Console()
     console.print(summary_table(statistics))
     console.print("\nThe smallest windows that hold that share of every layer's attention, as options of fit:")
-    for line in config_lines(statistics):
+    for line in config_lines(statistics, model.config):
         console.print(f"  {line}", soft_wrap=True, markup=False, highlight=False)
     console.print(f"\nwrote {out}/attention.json, curves, maps and heads (.png, .svg), tensorboard/", soft_wrap=True)
 

@@ -91,6 +91,8 @@ def measure(
             for mixture in mixtures:
                 # The separated audio is not asked for, so the network proper is enough.
                 model.estimate_mask(model.spectral(mixture[None].to(device)))
+                for observer in observers.values():
+                    observer.drawing = False
                 progress()
     finally:
         model.train(was_training)
@@ -121,7 +123,11 @@ def observed(model: Roformer) -> Iterator[dict[tuple[int, str, int], "Observer"]
 
 
 class Observer:
-    """An attention backend that looks at the weights before it lets ``backend`` compute the result."""
+    """An attention backend that looks at the weights before it lets ``backend`` compute the result.
+
+    A model may call it several times a song, for a part of the sequences each; ``drawing`` says whether the song is
+    still the first, of which the map is kept.
+    """
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
@@ -131,7 +137,9 @@ class Observer:
         self.first = torch.zeros(0)
         self.sinks = torch.zeros(0)
         self.entropy = torch.zeros(0)
-        self.map: Tensor | None = None
+        self.map = torch.zeros(0, 0)
+        self.mapped = 0
+        self.drawing = True
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int) -> Tensor:
         """(sequences, heads, sinks + frames, dim_head) each; the result is the backend's."""
@@ -144,9 +152,6 @@ class Observer:
         frames = length - sinks
         half = frames if window is None else window // 2
         self._make_room(heads, frames)
-        keep_map = self.map is None
-        if keep_map:
-            self.map = torch.zeros(min(MAP, frames), min(MAP, frames))
         keys = sinks + min(frames, BLOCK_QUERIES + 2 * half)
         together = max(1, BLOCK_SCORES // (heads * BLOCK_QUERIES * keys))
         for start in range(0, frames, BLOCK_QUERIES):
@@ -156,9 +161,9 @@ class Observer:
                 weights = block_weights(
                     q[part : part + together], k[part : part + together], start, stop, low, high, half, sinks
                 )
-                self._add(weights, start, low, frames, sinks, keep_map)
-        if keep_map and self.map is not None:
-            self.map /= sequences * heads
+                self._add(weights, start, low, frames, sinks)
+        if self.drawing:
+            self.mapped += sequences * heads
         self.queries += sequences * frames
         self.late_queries += sequences * (frames - frames // 2)
 
@@ -167,13 +172,14 @@ class Observer:
             self.first = torch.zeros(heads, FIRST, dtype=torch.float64)
             self.sinks, self.entropy = (torch.zeros(heads, dtype=torch.float64) for _ in range(2))
             self.distance = torch.zeros(heads, 0, dtype=torch.float64)
+            self.map = torch.zeros(min(MAP, frames), min(MAP, frames), dtype=torch.float64)
         if (more := frames - self.distance.shape[1]) > 0:
             self.distance = F.pad(self.distance, (0, more))
 
-    def _add(self, weights: Tensor, start: int, low: int, frames: int, sinks: int, keep_map: bool) -> None:
+    def _add(self, weights: Tensor, start: int, low: int, frames: int, sinks: int) -> None:
         """Weights (n, H, queries, sinks + keys) of queries from ``start`` on keys from ``low`` on."""
-        self.entropy += torch.special.entr(weights).sum((0, 2, 3)).double().cpu()
-        summed = weights.sum(0).double().cpu()  # (H, queries, sinks + keys)
+        self.entropy += torch.special.entr(weights).sum((0, 2, 3)).cpu().double()
+        summed = weights.sum(0).cpu().double()  # (H, queries, sinks + keys)
         self.sinks += summed[..., :sinks].sum((1, 2))
         summed = summed[..., sinks:]
         queries, keys = summed.shape[1:]
@@ -183,13 +189,12 @@ class Observer:
         late = summed[:, (query >= frames // 2).flatten()]  # (H, late queries, keys)
         near = max(0, min(FIRST, frames) - low)
         self.first[:, low : low + near] += late[..., :near].sum(1)
-        if keep_map and self.map is not None and start < self.map.shape[0]:
+        if self.drawing and start < self.map.shape[0]:
             piece = summed.sum(0)[: self.map.shape[0] - start, : self.map.shape[1] - low]
-            self.map[start : start + piece.shape[0], low : low + piece.shape[1]] += piece.float()
+            self.map[start : start + piece.shape[0], low : low + piece.shape[1]] += piece
 
     def statistics(self, axis: str, layer: int, block: int) -> HeadStatistics:
         """The averages over all queries so far."""
-        assert self.map is not None
         return HeadStatistics(
             axis=axis,
             layer=layer,
@@ -198,7 +203,7 @@ class Observer:
             first=(self.first / self.late_queries).cumsum(1)[:, : self.distance.shape[1]],
             sinks=self.sinks / self.queries,
             entropy=self.entropy / self.queries,
-            map=self.map,
+            map=(self.map / max(1, self.mapped)).float(),
         )
 
 

@@ -26,8 +26,13 @@ def recommended_window(statistics: HeadStatistics, share: float) -> int:
 
 def even_window(frames: int, share: float) -> int:
     """The window that holds ``share`` of attention that is even over all frames: about 1.37 times them for 90 %."""
-    reach = torch.arange(frames, dtype=torch.float64)
-    return _holding((frames * (2 * reach + 1) - reach * (reach + 1)) / frames**2, share)
+    return _holding(even_share(frames), share)
+
+
+def even_share(positions: int) -> Tensor:
+    """Share within +-k of queries that look at all positions alike, averaged over the queries: (positions,)."""
+    reach = torch.arange(positions, dtype=torch.float64)
+    return (positions * (2 * reach + 1) - reach * (reach + 1)) / positions**2
 
 
 def _holding(within: Tensor, share: float) -> int:

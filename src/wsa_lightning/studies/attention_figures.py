@@ -13,6 +13,7 @@ from torch import Tensor
 
 from wsa_lightning import figures
 from wsa_lightning.locality.measure import HeadStatistics
+from wsa_lightning.locality.recommend import even_share
 
 ZOOM = 30
 """Side of a zoom-in, as in the paper; maps of less than three times that are small enough to be seen whole."""
@@ -32,7 +33,7 @@ def locality_curves(statistics: Sequence[HeadStatistics], *, shares: Sequence[fl
         lines = panel.plot(reach, entry.within.T.numpy(), color=head, linewidth=0.9)
         lines[0].set_label("a head")
         panel.plot(reach, entry.within.mean(0).numpy(), color=mean, linewidth=2, label="mean of the heads")
-        held = even_attention(positions, float(entry.within[:, -1].mean()))
+        held = even_share(positions).numpy() * float(entry.within[:, -1].mean())
         panel.plot(reach, held, color=even, linestyle="--", linewidth=1.4, label="even attention")
         for share in shares:
             panel.axhline(share, color="gray", linewidth=0.8, linestyle=":")
@@ -43,13 +44,6 @@ def locality_curves(statistics: Sequence[HeadStatistics], *, shares: Sequence[fl
         row[0].set_ylabel("share within ±k")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), fontsize="small", loc="outside upper center", ncols=3)
     return figure
-
-
-def even_attention(positions: int, total: float) -> np.ndarray:
-    """Share within +-k of a query that looks at all positions alike, averaged over the queries: (positions,)."""
-    reach = np.arange(positions)
-    pairs = positions * (2 * reach + 1) - reach * (reach + 1)
-    return total * pairs / positions**2
 
 
 def attention_maps(statistics: Sequence[HeadStatistics]) -> Figure:
@@ -64,7 +58,7 @@ def attention_maps(statistics: Sequence[HeadStatistics]) -> Figure:
         norm = _colours([weights for _, weights in maps])
         for panel, weights in maps:
             image = _draw_map(panel, weights, norm)
-            if len(weights) >= 3 * ZOOM:
+            if len(weights) > ZOOM:
                 _zoom_in(panel, weights, norm)
             panel.set(xlabel=f"key, {UNITS[axis]}")
         row[0].set_ylabel(f"query, {UNITS[axis]}")

@@ -11,6 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 from wsa_lightning import figures
 from wsa_lightning.locality import HeadStatistics, recommended_windows
 from wsa_lightning.locality.recommend import SHARES, even_window
+from wsa_lightning.models import RoformerConfig
 from wsa_lightning.studies.attention_figures import attention_maps, head_overview, locality_curves, name_of
 from wsa_lightning.studies.output import results_folder
 
@@ -63,13 +64,13 @@ def summary_table(statistics: Sequence[HeadStatistics]) -> Table:
     return table
 
 
-def config_lines(statistics: Sequence[HeadStatistics]) -> list[str]:
+def config_lines(statistics: Sequence[HeadStatistics], config: RoformerConfig) -> list[str]:
     """Options to paste behind ``fit``, one window for each layer or one for all; and what even attention would need.
 
     A windowed student is not held against even attention, which it could not have.
     """
     frames = next(entry.within.shape[1] for entry in statistics if entry.axis == "time")
-    is_full = min(recommended_windows(statistics, 1.0)) > frames
+    is_full = all(window is None for window in config.windows)
     lines = []
     for share in SHARES:
         windows = recommended_windows(statistics, share)

@@ -13,6 +13,7 @@ import yaml
 from wsa_lightning.errors import UserError
 from wsa_lightning.studies.curves import read_curve
 from wsa_lightning.studies.fitted import read_fitted
+from wsa_lightning.studies.point import REPLACED
 from wsa_lightning.studies.runs import NotComparableError, Run
 from wsa_lightning.studies.tested import read_tested
 
@@ -22,6 +23,8 @@ DEEPEST = 3
 
 def find_runs(arguments: Sequence[str]) -> dict[str, Path]:
     """Run folders by name: each argument is a run, a folder that holds runs (three levels down at most), or a glob.
+
+    What a sweep set aside in ``replaced/`` is no result of it, and counts only where that folder itself is named.
 
     Raises:
         UserError: an argument that matches nothing, or holds no run.
@@ -43,7 +46,7 @@ def find_runs(arguments: Sequence[str]) -> dict[str, Path]:
 def _below(folder: Path, levels: int) -> Iterator[Path]:
     if any((folder / mark).is_file() for mark in RUN_MARKS):
         yield folder
-    elif levels:
+    elif levels and not (folder.name == REPLACED and levels < DEEPEST):
         for child in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
             yield from _below(child, levels - 1)
 

@@ -110,6 +110,11 @@ class Model:
     per_song: dict[str, dict[str, float]] = field(default_factory=dict)
     audio: dict[str, Path] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Hold the windows of the layers as a tuple, which files give as a list: models are told apart by them."""
+        if isinstance(self.window, list):
+            object.__setattr__(self, "window", tuple(self.window))
+
     @property
     def songs(self) -> dict[str, float]:
         """uSDR of every song."""

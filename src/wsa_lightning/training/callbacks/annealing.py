@@ -1,6 +1,7 @@
 """Windows that narrow while the student learns, and sinks that learn before the rest does."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import lightning as L
@@ -23,10 +24,11 @@ class WindowAnnealingCallback(L.Callback):
     """
 
     def __init__(self, windows: Sequence[int] = (), steps: int = 0) -> None:
-        if any(window < 1 for window in windows) or steps < 0 or bool(windows) != bool(steps):
+        narrowing = all(wide > narrow for wide, narrow in pairwise(windows))
+        if any(window < 1 for window in windows) or not narrowing or steps < 0 or bool(windows) != bool(steps):
             raise UserError(
-                f"annealing.windows is {list(windows)} and annealing.steps {steps}: expected windows >= 1 and "
-                "the steps they share, or neither"
+                f"annealing.windows is {list(windows)} and annealing.steps {steps}: expected windows >= 1, each "
+                "narrower than the one before, and the steps they share; or neither"
             )
         self.windows, self.steps = list(windows), steps
 

@@ -22,6 +22,7 @@ from tests.conftest import Run
 from tests.studies.tested_run import DEFINITIONS, SONGS, write_tested_run
 from wsa_lightning.studies.curves import read_curve
 from wsa_lightning.studies.pareto import pareto_front
+from wsa_lightning.studies.reading import find_runs
 
 
 @pytest.fixture(scope="module")
@@ -311,6 +312,14 @@ def test_globs_and_nested_folders_name_runs_by_what_tells_them_apart_and_a_secon
     events = list((tmp_path / "out" / "tensorboard" / "w4_seed0").iterdir())
     assert len(events) == 1
     assert not [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+
+
+def test_points_that_a_sweep_set_aside_are_no_runs_of_it_unless_named(tmp_path: Path) -> None:
+    for name in ("w4_seed0", "replaced/w4_seed0-1", "inner/replaced/w8_seed0-1", "inner/w8_seed0"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.yaml").touch()
+    assert set(find_runs([str(tmp_path)])) == {"w4_seed0", "inner/w8_seed0"}
+    assert set(find_runs([str(tmp_path / "replaced")])) == {"w4_seed0-1"}
 
 
 @pytest.fixture(scope="module")

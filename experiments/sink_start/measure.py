@@ -24,9 +24,8 @@ def starts(teacher: Roformer, sinks: int, mixtures: Tensor) -> dict[str, Tensor]
     """Candidate sink tokens (S, K, D) by name."""
     tokens = teacher.tokens(teacher.spectral(mixtures))  # (B, T, K, D)
     rms = float(tokens.square().mean().sqrt())
-    print(
-        f"tokens have an rms of {rms:.3f}, their biases of {float(teacher.band_split.mean_feature().norm()) / tokens[0, 0].numel() ** 0.5:.3f}"
-    )
+    bias = float(teacher.band_split.mean_feature().square().mean().sqrt())
+    print(f"rms of the tokens {rms:.3f}, of their biases {bias:.3f}")
     candidates = {start: initial_sinks(teacher, sinks, start, mixtures) for start in SINK_STARTS}
     for seed in range(3):
         noise = torch.randn(sinks, *tokens.shape[2:], generator=torch.Generator().manual_seed(seed))

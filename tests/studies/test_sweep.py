@@ -1,5 +1,7 @@
 """A sweep file unfolds into the points it says, and refuses what makes none."""
 
+import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ from tests.conftest import REPOSITORY
 from wsa_lightning.configs import base_config
 from wsa_lightning.errors import UserError
 from wsa_lightning.studies.identity import changes, flat, identity
+from wsa_lightning.studies.point import Point
 from wsa_lightning.studies.sweep import Sweep, read_sweep, select
+from wsa_lightning.training.checkpoint_io import previous
 
 GRID = {"model.window": [4, 10, None], "model.sinks": [0, 8]}
 STUDIES = sorted(REPOSITORY.glob("experiments/*/*.yaml"))
@@ -87,6 +91,100 @@ def test_only_chooses_by_option_alias_or_last_word(only: list[str], count: int, 
 def test_only_refuses_what_the_grid_does_not_have(only: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=words):
         select(sweep(tmp_path), [only])
+
+
+def test_only_that_leaves_nothing_is_refused_with_what_was_asked_and_what_there_is(tmp_path: Path) -> None:
+    words = (
+        r"--only window=4 --only window=10: no point has all of these.*model.window has 4, 10, null; model.sinks has"
+    )
+    with pytest.raises(UserError, match=words):
+        select(sweep(tmp_path), ["window=4", "window=10"])
+
+
+@pytest.mark.parametrize(
+    ("option", "key"),
+    [
+        ("trainer.devices", "devices"), ("trainer.num_nodes", "nodes"), ("trainer.default_root_dir", "folder"),
+        ("seed_everything", "seeds"), ("data.seed", "seeds"), ("data.init_args.seed", "seeds"),
+    ],
+)  # fmt: skip
+def test_what_the_sweep_gives_by_itself_is_refused_elsewhere_and_its_key_is_named(
+    option: str, key: str, tmp_path: Path
+) -> None:
+    for where, keys in (
+        ("grid", {"grid": {option: [2, 3]}}),
+        ("overrides", {"overrides": {option: 2}}),
+        ("stage_overrides.test", {"stage_overrides": {"test": {option: 2}}}),
+    ):
+        with pytest.raises(UserError, match=rf"{where} has [a-z_.]+: .*a sweep takes this from {key}; say it there"):
+            sweep(tmp_path, **keys)
+
+
+def begin(point: Point, *stages: str, state: str = "finished") -> None:
+    """What stages leave behind."""
+    for stage in stages:
+        point.claim(stage)
+        path = point.folder / "progress" / f"{stage}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'{{"state": "{state}"}}')
+
+
+PRECISE = {"test": {"trainer.precision": "32-true"}}
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "said"),
+    [
+        ({}, {"checkpoint": "best"}, ["checkpoint: last -> best"]),
+        ({"checkpoint": "best"}, {}, ["checkpoint: best -> last"]),
+        ({}, {"stage_overrides": PRECISE}, ["stage_overrides.test.trainer.precision: absent -> 32-true"]),
+        ({"stage_overrides": PRECISE}, {}, ["stage_overrides.test.trainer.precision: 32-true -> absent"]),
+        ({"stage_overrides": PRECISE, "checkpoint": "best"},) * 2 + ([],),
+    ],
+)
+def test_another_checkpoint_or_override_of_a_finished_stage_is_a_change(
+    then: dict[str, Any], now: dict[str, Any], said: list[str], tmp_path: Path
+) -> None:
+    begin(sweep(tmp_path, **then).points[0], "fit", "test")
+    assert sweep(tmp_path, **now).points[0].changes() == said
+
+
+def test_a_stage_that_has_not_finished_may_be_changed_but_a_begun_fit_is_resumed_and_may_not(tmp_path: Path) -> None:
+    begin(sweep(tmp_path).points[0], "fit", "test", state="stopped")
+    assert sweep(tmp_path, stage_overrides=PRECISE, checkpoint="best").points[0].changes() == []
+    changed = sweep(tmp_path, stage_overrides={"fit": {"trainer.max_epochs": 2}}).points[0].changes()
+    assert changed == ["stage_overrides.fit.trainer.max_epochs: absent -> 2"]
+
+
+def test_a_stage_added_later_is_kept_with_what_it_was_run_with(tmp_path: Path) -> None:
+    begin(sweep(tmp_path, stages=["fit"]).points[0], "fit")
+    later = sweep(tmp_path, stage_overrides=PRECISE).points[0]
+    assert later.changes() == []
+    begin(later, "test")
+    assert later.changes() == []
+    assert sweep(tmp_path).points[0].changes() == ["stage_overrides.test.trainer.precision: 32-true -> absent"]
+
+
+def test_a_point_of_an_older_version_counts_as_run_with_the_defaults(tmp_path: Path) -> None:
+    point = sweep(tmp_path).points[0]
+    begin(point, "fit", "test")
+    (point.own / "point.json").write_text(json.dumps(point.identity))
+    assert point.changes() == []
+    assert sweep(tmp_path, checkpoint="best").points[0].changes() == ["checkpoint: last -> best"]
+
+
+def test_fit_goes_on_from_the_checkpoint_before_the_last_one_if_only_that_is_left(tmp_path: Path) -> None:
+    point = sweep(tmp_path).points[0]
+    older, curve = previous(point.last_checkpoint), point.folder / "events.out.tfevents.1"
+    older.parent.mkdir(parents=True)
+    with zipfile.ZipFile(older, "w") as file:
+        file.writestr("step", "1")
+    curve.touch()
+    assert point.make_ready("fit") == ""
+    assert curve.exists(), "the curves up to that checkpoint are kept"
+    assert point.command("fit")[-2:] == ["--ckpt_path", str(point.last_checkpoint)]
+    older.unlink()
+    assert "--ckpt_path" not in point.command("fit")
 
 
 @pytest.mark.parametrize(

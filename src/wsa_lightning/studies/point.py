@@ -12,17 +12,18 @@ import shlex
 import sys
 import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wsa_lightning.atomic import write_json
 from wsa_lightning.studies.files import read_json
-from wsa_lightning.studies.identity import changes
+from wsa_lightning.studies.identity import changes, flat
 
 PROGRAM = (sys.executable, "-m", "wsa_lightning")
 REPLACED = "replaced"
+DEFAULT_CHECKPOINT = "last"
 RunState = str  # waiting, running, retrying, interrupted, failed, submitted, finished
 
 
@@ -50,6 +51,17 @@ class Point:
         """What ``fit`` resumes from."""
         return self.folder / "checkpoints" / "last.ckpt"
 
+    @property
+    def resumable(self) -> tuple[Path, ...]:
+        """The checkpoints that ``fit`` can go on from: the last, and the one before it, which the CLI falls back to."""
+        previous = self.last_checkpoint.with_suffix(".previous.ckpt")  # checkpoint_io.previous would import torch
+        return tuple(path for path in (self.last_checkpoint, previous) if path.is_file())
+
+    @property
+    def lock(self) -> Path:
+        """What is held while this point runs."""
+        return self.folder.parent / ".locks" / f"{self.name}.lock"
+
     def log(self, stage: str) -> Path:
         """What a stage's command prints."""
         return self.own / f"{stage}.log"
@@ -63,7 +75,7 @@ class Point:
             words += [f"--{key}", argument(value)]
         words += ["--trainer.default_root_dir", str(self.folder)]
         if stage == "fit":
-            checkpoint = self.last_checkpoint if self.last_checkpoint.is_file() else None
+            checkpoint = self.last_checkpoint if self.resumable else None
         else:
             checkpoint = self.folder / "checkpoints" / f"{self.checkpoint}.ckpt" if "fit" in self.stages else None
         return words if checkpoint is None else [*words, "--ckpt_path", str(checkpoint)]
@@ -76,10 +88,15 @@ class Point:
         """Remove what an earlier attempt wrote, so that what is there afterwards is of this one."""
         (self.folder / "progress" / f"{stage}.json").unlink(missing_ok=True)
 
+    def has_finished(self, stage: str) -> bool:
+        """Whether a stage came to its end with nothing left out: ``test`` goes on past songs that fail."""
+        progress = self.progress(stage)
+        return progress.get("state") == "finished" and not progress.get("test/failed_songs", 0)
+
     def missing_stages(self) -> tuple[str, ...]:
         """Stages that have not finished; all that follow an unfinished one count as such."""
         for index, stage in enumerate(self.stages):
-            if self.progress(stage).get("state") != "finished":
+            if not self.has_finished(stage):
                 return self.stages[index:]
         return ()
 
@@ -102,10 +119,13 @@ class Point:
         """Tell whoever watches."""
         write_json(self.own / "state.json", {"state": state, **about, "time": time.time()})
 
-    def claim(self) -> None:
-        """Say what this folder is for, before anything runs in it."""
-        if not (self.own / "point.json").is_file():
-            write_json(self.own / "point.json", {"version": 1, "name": self.name, **self.identity})
+    def claim(self, stage: str) -> None:
+        """Say what this folder is for, and what ``stage`` is run with, before anything runs in it."""
+        old = read_json(self.own / "point.json")
+        claimed = old or {"version": 1, "name": self.name, **self.identity}
+        stages = {**claimed.get("stages", {}), stage: self._choices(stage)}
+        if stages != old.get("stages"):
+            write_json(self.own / "point.json", {**claimed, "stages": stages})
 
     def changes(self) -> list[str]:
         """What differs between this point and the one whose files lie in the folder."""
@@ -113,7 +133,25 @@ class Point:
         if not {"options", "given"} <= old.keys():
             is_empty = not self.folder.is_dir() or all(path == self.own for path in self.folder.iterdir())
             return [] if is_empty else [f"{self.folder} holds files that no sweep made"]
-        return changes(old, json.loads(json.dumps(self.identity)))
+        new = json.loads(json.dumps(self.identity))
+        for stage in self._kept_stages(old):
+            recorded = old.get("stages", {}).get(stage, _default_choices(stage))
+            for side, choices in ((old, recorded), (new, json.loads(json.dumps(self._choices(stage))))):
+                side["options"] |= choices
+                side["given"] += list(choices)
+        return changes(old, new)
+
+    def _choices(self, stage: str) -> dict[str, Any]:
+        """What a stage is run with beyond the options of all stages, under the names of the sweep file."""
+        chosen = {} if stage == "fit" else {"checkpoint": self.checkpoint}
+        return {**chosen, **flat(self.stage_options.get(stage, {}), f"stage_overrides.{stage}.")}
+
+    def _kept_stages(self, old: Mapping[str, Any]) -> Iterator[str]:
+        """Stages whose results stay: a begun ``fit`` is resumed, while the others begin again unless they finished."""
+        for stage in self.stages:
+            begun = stage in old.get("stages", {}) or bool(self.progress(stage))
+            if self.has_finished(stage) or (stage == "fit" and begun):
+                yield stage
 
     def set_aside(self) -> Path:
         """Move the folder out of the way, to ``replaced/NAME-1``, ``-2``, ...; nothing is deleted."""
@@ -128,15 +166,20 @@ class Point:
         """Leave the folder as ``stage`` wants to find it; returns what the user should know, or nothing."""
         note = ""
         if stage == "fit":
-            if not self.last_checkpoint.is_file():
+            if not self.resumable:
                 # An attempt that died before its first checkpoint left curves that the next one draws again.
                 for events in self.folder.glob("events.out.tfevents.*"):
                     events.unlink()
-            elif not any(map(is_readable, (self.last_checkpoint, self.last_checkpoint.with_suffix(".previous.ckpt")))):
+            elif not any(map(is_readable, self.resumable)):
                 note = f"checkpoints/last.ckpt is unreadable: starting over, the old files are in {self.set_aside()}"
-        self.claim()
+        self.claim(stage)
         self.forget_progress(stage)
         return note
+
+
+def _default_choices(stage: str) -> dict[str, Any]:
+    """What a stage was run with if an older version of this package kept no word of it."""
+    return {} if stage == "fit" else {"checkpoint": DEFAULT_CHECKPOINT}
 
 
 def is_readable(checkpoint: Path) -> bool:

@@ -13,13 +13,21 @@ from yaml import YAMLError
 
 from wsa_lightning.errors import UserError
 from wsa_lightning.studies.identity import flat, identity, read_options
-from wsa_lightning.studies.point import Point
+from wsa_lightning.studies.point import DEFAULT_CHECKPOINT, Point
 
 STAGES = ("fit", "validate", "test", "predict")
 CHECKPOINTS = ("last", "best")
 LAUNCHERS = ("local", "slurm")
 CONFIG_AXIS = "config"
 """The axis of ``grid`` whose values are config files, or lists of them, on top of ``configs``."""
+OWN_KEYS = {
+    "trainer.devices": "devices",
+    "trainer.num_nodes": "nodes",
+    "trainer.default_root_dir": "folder",
+    "seed_everything": "seeds",
+    "data.seed": "seeds",
+}
+"""Options of ``fit`` that a sweep gives itself, and the key each follows from."""
 
 
 @dataclass
@@ -46,7 +54,7 @@ class SweepFile:
     overrides: dict[str, Any] = field(default_factory=dict)
     stages: list[str] = field(default_factory=lambda: ["fit", "test"])
     stage_overrides: dict[str, Any] = field(default_factory=dict)
-    checkpoint: str = "last"
+    checkpoint: str = DEFAULT_CHECKPOINT
     devices: int = 1
     nodes: int = 1
     retries: int = 1
@@ -126,6 +134,18 @@ def _check(file: SweepFile) -> None:
             raise UserError(f"{key} is {entries}: a value is there twice")
     if both := sorted(set(flat(file.grid)) & set(flat(file.overrides))):
         raise UserError(f"{both[0]} is in grid and in overrides: keep one")
+    _check_own_keys(file)
+
+
+def _check_own_keys(file: SweepFile) -> None:
+    """Refuse options that would silently lose against a key of the sweep file, or silently beat it."""
+    overrides = {f"stage_overrides.{stage}": options for stage, options in file.stage_overrides.items()}
+    for where, options in (("grid", file.grid), ("overrides", file.overrides), *overrides.items()):
+        if not isinstance(options, dict):
+            raise UserError(f"{where} is {options}: expected options of the stage, such as trainer.precision: 32-true")
+        for option, value in flat(options).items():
+            if own := OWN_KEYS.get(option):
+                raise UserError(f"{where} has {option}: {value}: a sweep takes this from {own}; say it there")
 
 
 def _unfold(file: SweepFile, root: Path, base: dict[str, Any]) -> tuple[Point, ...]:
@@ -196,9 +216,18 @@ def select(sweep: Sweep, only: Sequence[str]) -> list[Point]:
         if not equals or len(axes) != 1:
             known = ", ".join(axis.rsplit(".", 1)[-1] for axis in (*sweep.file.grid, "seed"))
             raise UserError(f"--only {words}: expected AXIS=VALUE, the axes are {known}")
-        known_values = list(dict.fromkeys(label(point.axes[axes[0]]) for point in sweep.points))
+        known_values = _values(sweep, axes[0])
         wanted = set(values.split(","))
         if unknown := sorted(wanted.difference(known_values)):
             raise UserError(f"--only {words}: {axes[0]} has no {unknown[0]}, it has {', '.join(known_values)}")
         chosen = [point for point in chosen if label(point.axes[axes[0]]) in wanted]
+    if not chosen:
+        asked = " ".join(f"--only {words}" for words in only)
+        known = "; ".join(f"{axis} has {', '.join(_values(sweep, axis))}" for axis in (*sweep.file.grid, "seed"))
+        raise UserError(f"{asked}: no point has all of these; say an axis once, its values with commas ({known})")
     return chosen
+
+
+def _values(sweep: Sweep, axis: str) -> list[str]:
+    """The values of an axis, as directory names say them."""
+    return list(dict.fromkeys(label(point.axes[axis]) for point in sweep.points))

@@ -3,6 +3,7 @@
 Most tests drive the real command with a stand-in for the run (``fake.py``); one drives real runs.
 """
 
+import errno
 import json
 import os
 import signal
@@ -18,7 +19,12 @@ import pytest
 import yaml
 
 from tests.conftest import REPOSITORY
+from wsa_lightning.configs import base_config
+from wsa_lightning.errors import UserError
+from wsa_lightning.studies import lock as locks
+from wsa_lightning.studies.pool import Pool, Slot
 from wsa_lightning.studies.process import MARK
+from wsa_lightning.studies.sweep import read_sweep
 
 FAKE = Path(__file__).with_name("fake.py")
 DRIVER = f"""
@@ -159,6 +165,58 @@ def test_a_point_that_fails_once_goes_on_from_its_checkpoint(study: Study, tmp_p
     assert result.returncode == 0, result.stderr
     assert "failing once" in result.stdout
     assert study.steps("w4_seed0") == [0, 1, 2]
+
+
+def test_a_test_in_which_songs_failed_is_tried_once_more_and_reported(study: Study) -> None:
+    study.write(windows=(4,), **{"failed-songs": 2})
+    result = study.run()
+    assert result.returncode == 1
+    assert "failed: w4_seed0: test ended with exit status 1: error: 2 songs failed" in result.stderr
+    assert (study.runs / "w4_seed0" / "sweep" / "test.log").read_text().count("$ ") == 2
+    assert study.finished() == []
+    assert study.steps("w4_seed0") == [0], "the training is kept"
+
+
+def test_an_error_of_the_sweep_itself_lets_its_runs_save_first(study: Study) -> None:
+    study.write(windows=(4,), steps=1000, seconds=0.1)
+
+    def full_disk(_: bool) -> None:
+        if study.steps("w4_seed0"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    points = read_sweep(study.file, base_config()).points
+    pool = Pool(points, [Slot({})], program=[sys.executable, str(FAKE)], watch=full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        pool.run()
+    assert json.loads((study.runs / "w4_seed0" / "progress" / "fit.json").read_text())["state"] == "stopped"
+    assert study.processes() == []
+
+
+def test_a_file_system_without_locks_is_not_taken_for_a_second_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(locks.fcntl, "lockf", refuse)
+    words = r"keeps no POSIX locks \(No locks available\): name another folder with --out"
+    with pytest.raises(UserError, match=words) as error, locks.lock(tmp_path / "sweep.lock", "runs"):
+        pass
+    assert not isinstance(error.value, locks.HeldError)
+
+
+def test_a_point_that_runs_elsewhere_is_left_alone_and_its_state_is_not_touched(study: Study) -> None:
+    study.write()
+    w4, _ = read_sweep(study.file, base_config()).points
+    w4.claim("fit")
+    w4.set_state("running", stage="fit", note="elsewhere")
+    before = w4.state
+    with locks.lock(w4.lock, w4.name):
+        result = study.run()
+    assert result.returncode == 1
+    assert f"w4_seed0 is left alone: w4_seed0 is already being run by process {os.getpid()}" in result.stderr
+    assert w4.state == before
+    assert study.finished() == ["w10_seed0"]
 
 
 def test_a_changed_configuration_is_refused_by_key_until_redo(study: Study) -> None:

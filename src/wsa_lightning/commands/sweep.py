@@ -71,7 +71,7 @@ def run_sweep(
         for point in failed:
             about = point.state
             log = point.log(about["stage"]) if "stage" in about else point.own
-            print(f"failed: {point.name}: {about.get('note', 'not finished')} (see {log})", file=sys.stderr)
+            print(f"failed: {point.name}: {about.get('note') or 'not finished'} (see {log})", file=sys.stderr)
     if failed or not reported:
         sys.exit(1)
 
@@ -105,7 +105,7 @@ def settle_changes(points: Sequence[Point], redo: bool) -> None:
         )
     for point in points:
         if point.name in changed:
-            with lock(point.folder.parent / ".locks" / f"{point.name}.lock", point.name):
+            with lock(point.lock, point.name):
                 print(f"{point.name}: starting over; the old files are in {point.set_aside()}")
 
 

@@ -3,6 +3,7 @@
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from wsa_lightning.errors import UserError
-from wsa_lightning.studies.lock import lock
+from wsa_lightning.studies.lock import HeldError, lock
 from wsa_lightning.studies.point import PROGRAM, Point
 from wsa_lightning.studies.process import clear, kill_group, start
 
@@ -85,7 +86,9 @@ class Pool:
     def run(self) -> None:
         """Until nothing waits and nothing runs."""
         for point in self.waiting:
-            self._tell(point, "waiting")
+            # Whoever holds a point's lock tells what it is doing; it may be free when the point's turn comes.
+            with suppress(HeldError), lock(point.lock, point.name):
+                self._tell(point, "waiting")
         with self._listening():
             try:
                 while (self.waiting and not self.interrupts) or self.running:
@@ -96,9 +99,7 @@ class Pool:
                     self.watch(False)
                     time.sleep(POLL_SECONDS)
             finally:
-                for running in self.running:
-                    kill_group(running.process)
-                    running.held.close()
+                self._end()
 
     def _fill_slots(self) -> None:
         while self.waiting and self.free and not self.interrupts:
@@ -106,7 +107,7 @@ class Pool:
             held = ExitStack()
             self.attempts[point.name] += 1
             try:
-                held.enter_context(lock(point.folder.parent / ".locks" / f"{point.name}.lock", point.name))
+                held.enter_context(lock(point.lock, point.name))
             except UserError as error:
                 self._fail_to_start(point, slot, held, error)
             else:
@@ -132,7 +133,11 @@ class Pool:
     def _fail_to_start(self, point: Point, slot: Slot, held: ExitStack, error: Exception) -> None:
         self._release(slot, held)
         self.failed.append(point)
-        self._tell(point, "failed", note=str(error))
+        self.reasons[point.name] = str(error)
+        if isinstance(error, HeldError):  # its state file is the holder's
+            print(f"{point.name} is left alone: {error}", file=sys.stderr, flush=True)
+        else:
+            self._tell(point, "failed", note=str(error))
 
     def _start(self, point: Point, stage: str, slot: Slot, held: ExitStack) -> None:
         attempt = self.attempts[point.name]
@@ -151,7 +156,7 @@ class Pool:
         for running in [r for r in self.running if r.process.poll() is not None]:
             self.running.remove(running)
             kill_group(running.process)  # ranks and data workers that outlived the leading process
-            if running.point.progress(running.stage).get("state") == "finished":
+            if running.point.has_finished(running.stage):
                 self._go_on(running.point, running.slot, running.held)
             else:
                 self._release(running.slot, running.held)
@@ -190,10 +195,21 @@ class Pool:
             while time.monotonic() < until and len(self.interrupts) < 2:
                 if all(running.process.poll() is not None for running in self.running):
                     return
-                self.watch(False)
+                with suppress(OSError):  # a disk that fails takes nobody's grace
+                    self.watch(False)
                 time.sleep(POLL_SECONDS)
         for running in self.running:
             kill_group(running.process)
+
+    def _end(self) -> None:
+        """Leave nobody behind: after an error of ours, such as a full disk, the children may still save theirs."""
+        try:
+            if self.running:
+                self._stop()
+        finally:
+            for running in self.running:
+                kill_group(running.process)
+                running.held.close()
 
     @contextmanager
     def _listening(self) -> Iterator[None]:

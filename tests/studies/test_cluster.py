@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,9 +13,13 @@ import yaml
 
 from tests.conftest import REPOSITORY
 from tests.studies.slurm_cluster import missing, slurm_cluster
+from wsa_lightning.atomic import write_json
 from wsa_lightning.configs import base_config
 from wsa_lightning.errors import UserError
-from wsa_lightning.studies.cluster import make_executor, program
+from wsa_lightning.studies import cluster
+from wsa_lightning.studies.cluster import make_executor, own_job, program, run_element, run_on_cluster, submit
+from wsa_lightning.studies.lock import lock
+from wsa_lightning.studies.point import Point
 from wsa_lightning.studies.sweep import Sweep, read_sweep
 
 
@@ -27,16 +32,29 @@ def write_sweep(folder: Path, **keys: object) -> Path:
 
 def executor_of(folder: Path, monkeypatch: pytest.MonkeyPatch, **keys: object) -> str:
     """The batch script that would be submitted."""
-    commands = folder / "bin"
-    commands.mkdir()
-    (commands / "srun").write_text("#!/bin/sh\n")
-    (commands / "srun").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+    stand_in(folder, monkeypatch, srun="")
     executor = make_executor(read(folder, **keys))
     return str(executor._make_submission_file_text(executor._submitit_command_str, "x"))
 
 
-def send(signal: str, point: Path, sweep: subprocess.Popen[str], environment: dict[str, str]) -> None:
+def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, **commands: str) -> None:
+    """Programs of Slurm that do as little as a test needs."""
+    where = folder / "bin"
+    where.mkdir(exist_ok=True)
+    for name, lines in commands.items():
+        (where / name).write_text(f"#!/bin/sh\n{lines}\n")
+        (where / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{where}:{os.environ['PATH']}")
+
+
+def submitted(point: Point, job: str) -> Point:
+    """As ``submit`` leaves it."""
+    write_json(point.folder.parent / ".jobs" / f"{point.name}.json", {"job": job})
+    point.set_state("submitted", note=f"job {job}")
+    return point
+
+
+def send(name: str, point: Path, sweep: subprocess.Popen[str], environment: dict[str, str]) -> None:
     """Wait for a point's first checkpoint, then signal the batch script of its job."""
     until = time.monotonic() + 600
     while not (point / "checkpoints" / "last.ckpt").is_file():
@@ -44,7 +62,7 @@ def send(signal: str, point: Path, sweep: subprocess.Popen[str], environment: di
         assert time.monotonic() < until, "no checkpoint in 10 minutes"
         time.sleep(0.05)
     job = json.loads((point.parent / ".jobs" / f"{point.name}.json").read_text())["job"]
-    subprocess.run(["scancel", f"--signal={signal}", "--batch", job], env=environment, check=True)
+    subprocess.run(["scancel", f"--signal={name}", "--batch", job], env=environment, check=True)
 
 
 def read(folder: Path, **keys: object) -> Sweep:
@@ -84,6 +102,139 @@ def test_without_slurm_the_remedy_is_said(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="no srun here; run this on a login node"):
         make_executor(read(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("memory", "words"),
+    [
+        ({"mem_gb": 120}, "--mem=122880MB"),
+        ({"mem_gb": 0.5}, "--mem=512MB"),
+        ({"mem": "64G"}, "--mem=64G"),
+    ],
+)
+def test_memory_is_asked_for_in_the_unit_that_was_meant(
+    memory: dict[str, object], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert f"#SBATCH {words}" in executor_of(tmp_path, monkeypatch, slurm=memory).splitlines()
+
+
+def test_memory_that_is_no_number_of_gigabytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"slurm.mem_gb is 64G: expected a number of GB"):
+        executor_of(tmp_path, monkeypatch, slurm={"mem_gb": "64G"})
+
+
+@pytest.mark.parametrize(
+    ("variables", "job"),
+    [
+        ({"SLURM_JOB_ID": "12", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3"}, "12_3"),
+        ({"SLURM_JOB_ID": "15", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "0"}, "12_0"),
+        ({"SLURM_JOB_ID": "7"}, "7"),
+    ],
+)
+def test_an_element_names_itself_and_never_its_whole_array(
+    variables: dict[str, str], job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert own_job() == job
+
+
+def test_what_sbatch_refuses_is_said_in_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(tmp_path, monkeypatch, srun="", sbatch="echo 'error: invalid partition specified: gpu' >&2; exit 1")
+    sweep = read(tmp_path, slurm={"partition": "gpu"})
+    with pytest.raises(UserError, match=r"sbatch refused the jobs \(error: invalid partition specified: gpu\)"):
+        submit(sweep, sweep.points)
+    assert sweep.points[0].state == {}
+
+
+def test_a_silent_controller_is_said_once_and_takes_no_job_for_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = read(tmp_path, slurm={"poll_seconds": 0.0})
+    point = submitted(sweep.points[0], "12")
+    answers = iter([{"12": "RUNNING"}, None, None, {"12": "RUNNING"}, None, {"12": "COMPLETED"}])
+
+    def list_jobs() -> dict[str, str]:
+        if (jobs := next(answers)) is None:
+            raise UserError("squeue failed: timed out")
+        if "COMPLETED" in jobs.values():
+            point.finish()
+        return jobs
+
+    monkeypatch.setattr(cluster, "list_jobs", list_jobs)
+    run_on_cluster(sweep, sweep.points)
+    output = capsys.readouterr().out
+    assert output.count("squeue failed: timed out; still watching") == 2, "once for each time it falls silent"
+    assert "gone" not in output
+
+
+@pytest.mark.parametrize("state", ["FAILED", "PREEMPTED", "NODE_FAIL"])
+def test_a_stopped_point_is_requeued_unless_its_job_was_cancelled(
+    state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path, monkeypatch, scontrol=f'echo "$@" >> {tmp_path}/asked')
+    sweep = read(tmp_path, slurm={"poll_seconds": 0.0})
+    point = submitted(sweep.points[0], "12_3")
+    answers = iter(["RUNNING", state, "CANCELLED"])
+
+    def list_jobs() -> dict[str, str]:
+        point.set_state("interrupted", stage="fit")
+        return {"12_3": next(answers)}
+
+    monkeypatch.setattr(cluster, "list_jobs", list_jobs)
+    run_on_cluster(sweep, sweep.points)
+    assert (tmp_path / "asked").read_text().splitlines() == ["requeue 12_3"]
+    assert point.state["state"] == "failed"
+    assert point.state["note"] == "job 12_3 was cancelled"
+
+
+def test_an_element_says_in_the_points_state_that_its_configuration_changed(tmp_path: Path) -> None:
+    read(tmp_path).points[0].make_ready("fit")
+    sweep = read(tmp_path, overrides={"trainer.max_epochs": 77})
+    (sweep.points[0].folder / "config.yaml").touch()
+    with pytest.raises(RuntimeError, match="submitted with another configuration"):
+        run_element(sweep.file, sweep.points[0])
+    assert sweep.points[0].state["state"] == "failed"
+    assert "trainer.max_epochs: " in sweep.points[0].state["note"]
+
+
+# An element in a process of its own: POSIX locks do not hold within one, and the signal must reach no test.
+ELEMENT = """
+import sys
+from pathlib import Path
+from wsa_lightning.configs import base_config
+from wsa_lightning.studies.cluster import run_element
+from wsa_lightning.studies.sweep import read_sweep
+sweep = read_sweep(Path(sys.argv[1]), base_config())
+run_element(sweep.file, sweep.points[0])
+"""
+
+
+def test_an_element_that_finds_its_point_running_fails_and_leaves_the_state_alone(tmp_path: Path) -> None:
+    point = read(tmp_path).points[0]
+    point.claim("fit")
+    point.set_state("running", stage="fit", pid=1)
+    before = point.state
+    with lock(point.lock, point.name):
+        command = [sys.executable, "-c", ELEMENT, str(tmp_path / "sweep.yaml")]
+        element = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert element.returncode == 1
+    assert f"RuntimeError: {point.name} is already being run by process {os.getpid()}" in element.stderr
+    assert point.state == before
+
+
+def test_an_element_stopped_by_sigterm_does_not_end_as_if_it_had_completed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path, monkeypatch, srun="kill -TERM $PPID; sleep 1; exit 143", scancel="")
+    point = read(tmp_path).points[0]
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    command = [sys.executable, "-c", ELEMENT, str(tmp_path / "sweep.yaml")]
+    element = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert element.returncode == 128 + signal.SIGTERM, element.stderr
+    assert point.state["state"] == "interrupted"
 
 
 @pytest.mark.slow

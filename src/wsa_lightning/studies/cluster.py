@@ -5,8 +5,10 @@ as ``srun python -m wsa_lightning ...``: srun starts ``devices`` tasks on every 
 them. So resuming, retrying and the marker are the same code as on one machine.
 
 - ``signal_delay_s`` before the time limit Slurm sends SIGUSR1: the run saves, stops, and the element requeues itself.
-- SIGTERM (scancel, preemption) stops the run; a preempted job is requeued by Slurm (``requeue`` is set).
-- An element that vanished (SIGKILL, a lost node) is requeued once by the ``sweep`` command that watches.
+- SIGTERM (scancel, preemption) stops the run, and the element ends with status 143; a preempted job is requeued by
+  Slurm (``requeue`` is set).
+- An element that vanished (SIGKILL, a lost node) or was stopped without being cancelled is requeued once by the
+  ``sweep`` command that watches.
 """
 
 import getpass
@@ -22,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from wsa_lightning.atomic import write_json
-from wsa_lightning.errors import UserError
+from wsa_lightning.errors import UserError, one_line
 from wsa_lightning.studies.files import read_json
 from wsa_lightning.studies.point import PROGRAM, Point
 from wsa_lightning.studies.pool import Pool, Slot
@@ -49,8 +51,13 @@ def program(file: SweepFile) -> tuple[str, ...]:
 def submit(sweep: Sweep, points: Sequence[Point]) -> None:
     """Submit points as one array; points whose job still lives are left to it."""
     executor = make_executor(sweep)
-    with executor.batch():
-        jobs = [executor.submit(run_element, sweep.file, point) for point in points]
+    from submitit.core.utils import FailedJobError
+
+    try:
+        with executor.batch():
+            jobs = [executor.submit(run_element, sweep.file, point) for point in points]
+    except FailedJobError as error:
+        raise UserError(f"sbatch refused the jobs ({one_line(error)}): mend the keys under slurm") from error
     for point, job in zip(points, jobs, strict=True):
         write_json(point.folder.parent / ".jobs" / f"{point.name}.json", {"job": job.job_id})
         if point.state.get("state") != "running":
@@ -68,6 +75,8 @@ def make_executor(sweep: Sweep) -> Any:
     reserved = {"nodes", "tasks_per_node", "ntasks_per_node", "use_srun", "array"} & options.keys()
     if reserved:
         raise UserError(f"slurm.{min(reserved)}: this follows from devices and nodes; remove it")
+    if "mem_gb" in options:
+        options["mem"] = _megabytes(options.pop("mem_gb"))
     extra = {"requeue": True, "signal": f"B:USR1@{options.pop('signal_delay_s')}"}
     names: Any = submitit.SlurmExecutor._equivalence_dict()
     known = submitit.SlurmExecutor._valid_parameters() | set(names)
@@ -88,17 +97,45 @@ def make_executor(sweep: Sweep) -> Any:
     return executor
 
 
+def _megabytes(gigabytes: Any) -> str:
+    """A size as sbatch reads it; submitit's own SlurmExecutor passes a bare number on, and sbatch takes that for MB."""
+    if not isinstance(gigabytes, (int, float)) or not 0 < gigabytes < float("inf"):
+        raise UserError(f"slurm.mem_gb is {gigabytes}: expected a number of GB, such as 120; 64G goes to slurm.mem")
+    return f"{round(gigabytes * 1024)}MB"
+
+
 def run_element(file: SweepFile, point: Point) -> None:
     """The batch script of one array element.
 
     Raises:
         RuntimeError: the point failed, so that Slurm's own books say so too.
+        SystemExit: with status 128 + 15, it was stopped by SIGTERM before its end.
     """
     if point.is_finished:
         return
     if changes := point.changes():
-        raise RuntimeError(f"{point.name} was submitted with another configuration: {'; '.join(changes)}")
-    pool = Pool(
+        note = f"{point.name} was submitted with another configuration: {'; '.join(changes)}"
+        point.set_state("failed", note=note)
+        raise RuntimeError(note)
+    pool = _make_pool(file, point)
+    try:
+        pool.run()
+    except UserError as error:
+        point.set_state("failed", note=str(error))
+        raise RuntimeError(str(error)) from error
+    if pool.finished:
+        return
+    if signal.SIGUSR1 in pool.interrupts:
+        _requeue_self(point, int(_own(file, "requeues")))
+    elif pool.failed:
+        raise RuntimeError(pool.reasons[point.name])
+    elif signal.SIGTERM in pool.interrupts:
+        sys.exit(128 + signal.SIGTERM)  # a job that ends with 0 would stand as COMPLETED in Slurm's books
+
+
+def _make_pool(file: SweepFile, point: Point) -> Pool:
+    """The pool of one point whose tasks Slurm starts."""
+    return Pool(
         [point],
         [Slot({})],
         retries=file.retries,
@@ -107,16 +144,20 @@ def run_element(file: SweepFile, point: Point) -> None:
         send=_signal_step,
         grace=float({**DEFAULTS, **file.slurm}["signal_delay_s"]) * 0.75,
     )
-    pool.run()
-    if signal.SIGUSR1 in pool.interrupts and not point.is_finished:
-        _requeue_self(point, int(_own(file, "requeues")))
-    elif pool.failed:
-        raise RuntimeError(point.state.get("note", "failed"))
+
+
+def own_job() -> str:
+    """The job this process runs in, as Slurm's commands want it named.
+
+    Of an array, one element's SLURM_JOB_ID is also the id of the array: said alone it would mean all elements.
+    """
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ["SLURM_JOB_ID"]
 
 
 def _signal_step(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     """Signal the tasks of the running step; srun itself would kill them at SIGTERM, not pass it on."""
-    subprocess.run(["scancel", f"--signal={number.name[3:]}", os.environ["SLURM_JOB_ID"]], check=False)
+    subprocess.run(["scancel", f"--signal={number.name[3:]}", own_job()], check=False)
 
 
 def _requeue_self(point: Point, most: int) -> None:
@@ -127,8 +168,7 @@ def _requeue_self(point: Point, most: int) -> None:
         point.set_state("failed", note=note)
         raise RuntimeError(note)
     point.set_state("submitted", note=f"time limit; requeue {count + 1} of at most {most}")
-    job = os.environ["SLURM_JOB_ID"]
-    subprocess.run(["scontrol", "requeue", job], check=True)
+    subprocess.run(["scontrol", "requeue", own_job()], check=True)
     time.sleep(3600)  # Slurm ends us
 
 
@@ -142,6 +182,7 @@ def run_on_cluster(sweep: Sweep, points: Sequence[Point]) -> None:
         submit(sweep, missing)
     seconds = float(_own(sweep.file, "poll_seconds"))
     requeued: Counter[str] = Counter()
+    silent = False
     with LiveTable(points, f"{sweep.folder} on the cluster (Ctrl-C stops watching, not the jobs)") as table:
         watched = list(points)
         while watched:
@@ -149,7 +190,15 @@ def run_on_cluster(sweep: Sweep, points: Sequence[Point]) -> None:
             while time.monotonic() - before < seconds:
                 table.draw()
                 time.sleep(min(0.5, seconds))
-            jobs = list_jobs()
+            try:
+                jobs, silent = list_jobs(), False
+            except UserError as error:
+                # A busy controller says nothing of the jobs: none is taken for lost until it answers.
+                if not silent:
+                    table.console.print(f"{error}; still watching", soft_wrap=True, markup=False, highlight=False)
+                silent = True
+                watched = [p for p in watched if not p.is_finished]
+                continue
             watched = [p for p in watched if not _is_over(p, jobs, requeued, sweep.file.retries)]
 
 
@@ -160,10 +209,10 @@ def _is_over(point: Point, jobs: dict[str, str], requeued: Counter[str], retries
     job, state = job_of(point), point.state.get("state")
     if point.is_finished or state == "failed":
         return True
-    if state == "interrupted" or jobs.get(job) == "CANCELLED":
+    if jobs.get(job) == "CANCELLED":
         point.set_state("failed", note=f"job {job} was cancelled")
         return True
-    note = f"job {job} is gone"
+    note = f"job {job} was stopped" if state == "interrupted" else f"job {job} is gone"
     if requeued[point.name] < retries:
         requeued[point.name] += 1
         done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)

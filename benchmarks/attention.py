@@ -20,21 +20,22 @@ from wsa_lightning.attention import allowed, backends, windowed_sink_attention
 
 HEADS, DIM_HEAD = 8, 64
 DENSE_UP_TO = 3001
-"""Frames beyond which a dense mask is left out: its bytes grow with the square, 3 GB of scores a head at 24 001."""
+"""Frames beyond which a dense mask is left out: its bytes grow with the square, 2.3 GB at 24 001."""
 
 PEAK = """
 import json, sys
 sys.path.insert(0, {here!r})
 import torch
-from harness import peak_rss
+from harness import peak_rss, reset_peak
 from attention import case, tensors
 name, frames, bands, window, backward = sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5] == "True"
 case(name, tensors(32, 1, backward), backward, window)()  # what the libraries themselves take, before the measurement
 qkv = tensors(frames, bands, backward)
 run = case(name, qkv, backward, window)
+reset_peak()
 before = peak_rss()
 run()
-kept = qkv[0].nbytes * (4 if backward else 1)  # out, and the three slopes
+kept = qkv[0].nbytes * (5 if backward else 1)  # out, and its slope and theirs
 print(json.dumps({{"extra": (peak_rss() - before - kept) / qkv[0].nbytes}}))
 """
 
@@ -75,9 +76,7 @@ def row(frames: int, bands: int, backward: bool, window: int, rounds: int, memor
     ours = [name for name in backends() if name != "reference"]
     names = ["full", *(["dense mask"] if frames <= DENSE_UP_TO else []), *ours]
     qkv = tensors(frames, bands, backward)
-    timings = interleave(
-        {name: case(name, qkv, backward, window) for name in names}, rounds, warmup=1 if rounds > 1 else 0
-    )
+    timings = interleave({name: case(name, qkv, backward, window) for name in names}, rounds)
     rows = []
     for name in names:
         made: dict[str, Any] = {"case": name, "frames": frames, "bands": bands, "window": window, "backward": backward}

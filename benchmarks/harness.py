@@ -71,6 +71,13 @@ def peak_rss() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def reset_peak() -> None:
+    """Let ``peak_rss`` begin again at what is resident now, where Linux allows it."""
+    clear = Path("/proc/self/clear_refs")
+    if clear.exists():
+        clear.write_text("5", encoding="ascii")
+
+
 def in_fresh_process(code: str, *arguments: str) -> dict[str, Any]:
     """Run Python code that prints one JSON object as its last line, in a process of its own, for honest peak memory."""
     done = subprocess.run([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True, check=True)
@@ -101,7 +108,8 @@ def write(name: str, rows: Any) -> Path:
     """Write ``results/NAME.json`` with the machine beside the rows."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    content = {"command": [Path(sys.argv[0]).name, *sys.argv[1:]], "machine": machine(), "rows": rows}
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return path
 
 

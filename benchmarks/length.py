@@ -9,31 +9,32 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from harness import in_fresh_process, show, write
+from harness import Timing, in_fresh_process, show, write
 
 ONE = """
-import json, statistics, sys, time
+import json, sys, time
 sys.path.insert(0, {here!r})
 import torch
 from dataclasses import replace
-from harness import peak_rss, synchronize
+from harness import peak_rss, reset_peak, synchronize
 from model import DEVICE, SMALL
 from wsa_lightning.models import Roformer
-case, seconds, rounds = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
+case, seconds = sys.argv[1], float(sys.argv[2])
 model = Roformer(replace(SMALL, window=10, sinks=8) if case == "wsa" else SMALL).eval().to(DEVICE)
 mixture = torch.zeros(1, 2, round(seconds * 44100), device=DEVICE).uniform_(-0.1, 0.1)
 times = []
 with torch.no_grad():
     model(mixture[..., :88200])
+    reset_peak()
     before = peak_rss()
-    for _ in range(rounds):
+    for _ in range(2):  # the first is the warm-up
         synchronize()
         start = time.perf_counter()
         model(mixture)
         synchronize()
         times.append(time.perf_counter() - start)
 memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_rss() - before
-print(json.dumps({{"min_s": min(times), "median_s": statistics.median(times), "n": rounds, "memory": memory}}))
+print(json.dumps({{"seconds": times[-1], "memory": memory}}))
 """
 
 
@@ -42,28 +43,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, nargs="+", default=[8.0, 30.0, 60.0])
     parser.add_argument("--full-up-to", type=float, default=30.0)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--name", default="length", help="of the JSON file")
     arguments = parser.parse_args()
     code = ONE.format(here=str(Path(__file__).parent))
+    cases = [
+        (case, seconds)
+        for seconds in arguments.seconds
+        for case in (("wsa", "full") if seconds <= arguments.full_up_to else ("wsa",))
+    ]
+    # In turn, so that a machine whose speed drifts slows all of them alike.
+    made: dict[tuple[str, float], list[dict[str, Any]]] = {case: [] for case in cases}
+    for _ in range(arguments.rounds):
+        for name, seconds in cases:
+            made[name, seconds].append(in_fresh_process(code, name, str(seconds)))
     rows: list[dict[str, Any]] = []
-    for seconds in arguments.seconds:
-        for case in ("wsa", "full") if seconds <= arguments.full_up_to else ("wsa",):
-            made = in_fresh_process(code, case, str(seconds), str(arguments.rounds))
-            rows.append(
-                {
-                    "case": case,
-                    "seconds_of_audio": seconds,
-                    "seconds_per_second": made["min_s"] / seconds,
-                    "megabytes_per_second": made["memory"] / 1e6 / seconds,
-                    **made,
-                }
-            )
+    for (name, seconds), runs in made.items():
+        timing = Timing(tuple(run["seconds"] for run in runs))
+        rows.append(
+            {
+                "case": name,
+                "seconds_of_audio": seconds,
+                "seconds_per_second": timing.median / seconds,
+                "megabytes_per_second": max(run["memory"] for run in runs) / 1e6 / seconds,
+                **timing.to_dict(),
+            }
+        )
     show(
         "small model, window 10, 8 sinks: cost per second of audio",
-        ["case", "seconds of audio", "s per s (min)", "MB per s", "min s"],
+        ["case", "seconds of audio", "s per s", "MB per s", "median s", "min s"],
         [
-            [r["case"], r["seconds_of_audio"], r["seconds_per_second"], r["megabytes_per_second"], r["min_s"]]
+            [
+                r["case"],
+                r["seconds_of_audio"],
+                r["seconds_per_second"],
+                r["megabytes_per_second"],
+                r["median_s"],
+                r["min_s"],
+            ]
             for r in rows
         ],
     )

@@ -92,7 +92,7 @@ def rows_of(size: str, seconds: float, rounds: int, compiled: bool, bf16: bool) 
                 return models["wsa"](mixture)
 
         cases["wsa bf16"] = in_bf16
-    timings = interleave(cases, rounds, warmup=1 if rounds > 2 else 0)
+    timings = interleave(cases, rounds)
     rate = gemm_rate()
     rows = []
     for name, timing in timings.items():

@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--name", default="training_step", help="of the JSON file")
     arguments = parser.parse_args()
     cases = cases_of(arguments.size, arguments.seconds, arguments.batch, arguments.compile)
-    timings = interleave(cases, arguments.rounds, warmup=1 if arguments.rounds > 2 else 0)
+    timings = interleave(cases, arguments.rounds)
     peer = timings["peer, plain"].median
     rows: list[dict[str, Any]] = [
         {"case": name, "size": arguments.size, "batch": arguments.batch, "seconds_of_audio": arguments.seconds,

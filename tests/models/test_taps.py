@@ -1,13 +1,16 @@
 """What passes the taps is what the layers computed, and nothing stays behind."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, Literal
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from tests.conftest import TINY
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import Roformer
+from wsa_lightning.models import Roformer, transformer
 from wsa_lightning.models.taps import TAPS, tapped
 
 CONFIG = replace(TINY, depth=2, time_blocks=2)
@@ -56,19 +59,48 @@ def test_an_unknown_tap_is_refused() -> None:
         pass
 
 
-@pytest.mark.parametrize("samples", [1, 4410, 44100])
-def test_memory_used_again_without_gradients_changes_neither_what_was_kept_nor_the_mixture(samples: int) -> None:
-    model = Roformer(replace(CONFIG, window=4))
-    mixture = torch.randn(2, 2, samples)
+@pytest.mark.parametrize("family", ["mel_band", "band_split"])
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("numbers_at_a_time", [1, 3000, transformer.NUMBERS_AT_A_TIME])
+def test_memory_used_again_without_gradients_changes_neither_what_was_kept_nor_the_mixture(
+    family: Literal["mel_band", "band_split"],
+    without: Callable[[], Any],
+    numbers_at_a_time: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = Roformer(replace(CONFIG, family=family, window=4))
+    mixture = torch.randn(2, 2, 4410)
     given = mixture.clone()
     with tapped(model, TAPS) as expected:
         audio, mask = model(mixture)
-    with torch.no_grad(), tapped(model, TAPS) as kept:
+    monkeypatch.setattr(transformer, "NUMBERS_AT_A_TIME", numbers_at_a_time)
+    with without(), tapped(model, TAPS) as kept:
         separated = model(mixture)
     torch.testing.assert_close((separated.audio, separated.mask), (audio, mask))
     for name in TAPS:
         torch.testing.assert_close(kept[name], expected[name])
     torch.testing.assert_close(mixture, given, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+def test_a_transformer_alone_leaves_its_input_and_what_its_blocks_were_given(without: Callable[[], Any]) -> None:
+    model = Roformer(CONFIG).eval()
+    x = torch.randn(3, 7, CONFIG.dim)
+    given = x.clone()
+    with without():
+        model.layers[0].time(x)
+        model.layers[0].time.blocks[0](x)
+    torch.testing.assert_close(x, given, rtol=0, atol=0)
+
+
+def test_a_block_in_a_reentrant_checkpoint_has_the_same_slopes() -> None:
+    block = Roformer(CONFIG).layers[0].time.blocks[0]
+    slopes = []
+    for call in (block, lambda x: checkpoint(block, x, use_reentrant=True)):
+        x = torch.ones(2, 5, CONFIG.dim).requires_grad_()
+        call(x).square().sum().backward()
+        slopes.append(x.grad)
+    torch.testing.assert_close(*slopes)
 
 
 def test_a_layer_leaves_its_input_alone_even_if_a_single_frame_makes_every_copy_a_view() -> None:

@@ -8,6 +8,7 @@ build tools. Half precision is computed in fp32, some sequences at a time.
 import ctypes
 import functools
 import hashlib
+import itertools
 import logging
 import os
 import platform
@@ -150,19 +151,26 @@ _attend.register_autograd(_slopes, setup_context=_save_for_backward)
 def _some_sequences_at_a_time(
     work: Callable[..., None], inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], lse: Tensor
 ) -> None:
-    """Call ``work(*inputs, *outputs, lse)`` in fp32 or fp64: half precision in slices of the batch."""
+    """Call ``work(*inputs, *outputs, lse)`` in fp32 or fp64: half precision in slices of the batch, or of the heads."""
     if lse.numel() == 0:
         return
     if inputs[0].dtype == lse.dtype:
-        work(*(x if x.stride(-1) == 1 else x.contiguous() for x in inputs), *outputs, lse)
+        work(*map(_readable, inputs), *outputs, lse)
         return
-    step = max(1, HALF_PRECISION_BYTES // (4 * inputs[0][0].numel()))
-    for start in range(0, len(lse), step):
-        part = slice(start, start + step)
-        results = [empty_rows(x[part].float()) for x in outputs]
-        work(*(x[part].float().contiguous() for x in inputs), *results, lse[part])
+    batch, heads, length, dim_head = inputs[0].shape
+    at_a_time = max(1, HALF_PRECISION_BYTES // (4 * length * dim_head))  # heads, of one sequence or of several
+    rows, columns = max(1, at_a_time // heads), min(heads, at_a_time)
+    for row, column in itertools.product(range(0, batch, rows), range(0, heads, columns)):
+        part = (slice(row, row + rows), slice(column, column + columns))
+        results = [empty_rows(x[part], lse.dtype) for x in outputs]
+        work(*(_readable(x[part].to(lse.dtype)) for x in inputs), *results, lse[part])
         for output, result in zip(outputs, results, strict=True):
             output[part] = result
+
+
+def _readable(x: Tensor) -> Tensor:
+    """The numbers of a head side by side, as the kernel reads them; all other strides are its own matter."""
+    return x if x.stride(-1) == 1 else x.contiguous()
 
 
 def _call(work: str, rows: Any, plain: tuple[Tensor, ...], half: int, sinks: int) -> None:

@@ -21,10 +21,10 @@ def block_mask(frames: int, blocks: range, block: int, half: int, sinks: int, de
     return F.pad(seen, (sinks, 0), value=True)
 
 
-def empty_rows(like: Tensor) -> Tensor:
+def empty_rows(like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """(B, H, L, E) that lies in memory as (B, L, H, E), as a model's projections give and take it."""
     batch, heads, length, dim_head = like.shape
-    return like.new_empty(batch, length, heads, dim_head).transpose(1, 2)
+    return like.new_empty(batch, length, heads, dim_head, dtype=dtype or like.dtype).transpose(1, 2)
 
 
 def is_traced() -> bool:

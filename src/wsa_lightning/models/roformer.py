@@ -27,7 +27,7 @@ class Separated(NamedTuple):
 
 
 def _swapped(x: Tensor) -> Tensor:
-    """(B, L, K, D) -> (B, K, L, D), always a copy: a transformer may work in the memory of what it is given."""
+    """(B, L, K, D) -> (B, K, L, D), always a copy, so that a transformer may work in its memory."""
     return x.transpose(1, 2).clone(memory_format=torch.contiguous_format)
 
 
@@ -43,9 +43,9 @@ class Layer(nn.Module):
         """(B, S + T, K, D) -> the same."""
         batch, length, bands, _ = x.shape
         x = _swapped(x).flatten(0, 1)  # (B K, S + T, D)
-        x = self.time(x)
+        x = self.time(x, reuse=True)
         x = _swapped(x.unflatten(0, (batch, bands))).flatten(0, 1)  # (B (S + T), K, D)
-        x = self.frequency(x)
+        x = self.frequency(x, reuse=True)
         return x.unflatten(0, (batch, length))
 
 

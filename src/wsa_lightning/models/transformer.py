@@ -113,10 +113,10 @@ class Block(nn.Module):
         self.attention = Attention(config, window, sinks, backend)
         self.feed_forward = FeedForward(config)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(sequences, L, D) -> the same, without gradients in the memory of ``x``."""
+    def forward(self, x: Tensor, *, reuse: bool = False) -> Tensor:
+        """(sequences, L, D) -> the same; with ``reuse`` it may take the place of ``x`` where no slope needs that."""
         update = self.attention(x)
-        x = x.add_(update) if runs_in_place(x) else update + x
+        x = x.add_(update) if reuse and runs_in_place(x) else update + x
         rows = x.flatten(0, -2)
         return in_parts(self._fed_forward, rows, self.feed_forward.hidden, reuse=True).unflatten(0, x.shape[:-1])
 
@@ -140,8 +140,9 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config, window, sinks, backend) for _ in range(blocks))
         self.norm = RMSNorm(config.dim) if config.family == "mel_band" else nn.Identity()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(sequences, L, D) -> the same, without gradients in the memory of ``x``."""
+    def forward(self, x: Tensor, *, reuse: bool = False) -> Tensor:
+        """(sequences, L, D) -> the same; with ``reuse`` it may take the place of ``x`` where no slope needs that."""
         for block in self.blocks:
-            x = block(x)
-        return in_parts(self.norm, x, x.shape[-1], reuse=True)
+            x = block(x, reuse=reuse)
+            reuse = True  # what a block returns is nobody else's
+        return x if isinstance(self.norm, nn.Identity) else in_parts(self.norm, x, x.shape[-1], reuse=True)

@@ -6,7 +6,9 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+import yaml
 
+from tests.conftest import REPOSITORY
 from wsa_lightning.checkpoints import load
 from wsa_lightning.errors import UserError
 from wsa_lightning.models.taps import tapped
@@ -87,6 +89,20 @@ def test_hidden_states_and_attention_updates_are_compared_with_the_teachers(
     with torch.no_grad(), tapped(distillation.teacher, ["hidden"]) as expected:
         distillation.teacher(batch["mixture"])
     torch.testing.assert_close(batch["teacher_features"]["hidden"], expected["hidden"])
+
+
+def test_compiled_layers_and_terms_that_look_inside_them_are_refused_together() -> None:
+    for name in ("distill/hidden", "distill/attention"):
+        with pytest.raises(UserError, match=r"set model\.compile false"):
+            StudentModule(loss={**LOSS, name: 1.0}, compile=True)
+    StudentModule(loss={**LOSS, "distill/hidden": 0.0}, compile=True)
+
+
+def test_what_the_paper_does_not_do_is_off_unless_asked_for() -> None:
+    base = yaml.safe_load((REPOSITORY / "configs" / "base.yaml").read_text())
+    assert set(base["model"]["init_args"]["loss"]) == {"audio/l1", "audio/stft", "distill/mask"}
+    assert (base["annealing"], base["sink_warmup"]) == ({"windows": [], "steps": 0}, {"steps": 0})
+    assert isinstance(base["model"]["init_args"]["window"], int)
 
 
 def test_without_a_distillation_term_the_teacher_does_not_run(songs: Path, tiny_teacher: Path, tmp_path: Path) -> None:

@@ -50,6 +50,11 @@ class SeparationModule(L.LightningModule):
     ) -> None:
         super().__init__()
         check_weights(loss)
+        if compile and (taps := taps_needed(loss)):
+            raise UserError(
+                f"model.compile is true and model.loss looks at {', '.join(sorted(taps))} states inside the layers, "
+                "which compiled layers do not show: set model.compile false, or leave those terms out"
+            )
         self.loss = dict(loss)
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay

@@ -76,22 +76,27 @@ def markdown(rows: dict[tuple[str, int, int], dict[str, float]], columns: list[s
 
 
 def draw(rows: dict[tuple[str, int, int], dict[str, float]], path: Path) -> None:
-    """Test uSDR over the window, a line for every number of sinks; dashed before training."""
-    figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    """Test uSDR over the window, mean and median over songs, a line for every number of sinks; dashed before training."""
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4.5), sharey=True, layout="constrained")
     windows = list(dict.fromkeys(key[0] for key in sorted(rows, key=order)))
-    for index, sinks in enumerate(sorted({key[1] for key in rows})):
-        for name, style in (("before", "--"), ("after", "-")):
-            points: list[Any] = [
-                (windows.index(key[0]), row[f"test uSDR {name}"])
-                for key, row in sorted(rows.items(), key=lambda item: order(item[0]))
-                if key[1] == sinks and f"test uSDR {name}" in row
-            ]
-            if points:
-                axis.plot(*zip(*points, strict=True), style, marker="o", color=f"C{index}", label=f"S {sinks}, {name}")
-    axis.set_xticks(range(len(windows)), ["full" if window == "null" else window for window in windows])
-    axis.set(xlabel="window, frames of 10 ms", ylabel="uSDR, median over 8 test songs, dB")
-    axis.legend(fontsize="small", ncols=2)
-    figure.savefig(path, dpi=150)
+    for panel, (score, title) in zip(panels, (("test uSDR, mean", "mean"), ("test uSDR", "median")), strict=True):
+        for index, sinks in enumerate(sorted({key[1] for key in rows})):
+            for name, style in (("before", "--"), ("after", "-")):
+                points: list[Any] = [
+                    (windows.index(key[0]), row[f"{score} {name}"])
+                    for key, row in sorted(rows.items(), key=lambda item: order(item[0]))
+                    if key[1] == sinks and f"{score} {name}" in row
+                ]
+                if points:
+                    panel.plot(
+                        *zip(*points, strict=True), style, marker="o", color=f"C{index}", label=f"S {sinks}, {name}"
+                    )
+        panel.set_xticks(range(len(windows)), ["full" if window == "null" else window for window in windows])
+        panel.set(xlabel="window, frames of 10 ms", title=f"{title} over 8 test songs")
+    panels[0].set_ylabel("uSDR, dB")
+    panels[1].legend(fontsize="small", ncols=2, loc="lower right")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
 
 
 def main() -> None:

@@ -76,7 +76,7 @@ def markdown(rows: dict[tuple[str, int, int], dict[str, float]], columns: list[s
 
 
 def draw(rows: dict[tuple[str, int, int], dict[str, float]], path: Path) -> None:
-    """Test uSDR over the window, mean and median over songs, a line for every number of sinks; dashed before training."""
+    """Test uSDR over the window, a line for every number of sinks, dashed before training; mean and median."""
     figure, panels = plt.subplots(1, 2, figsize=(10, 4.5), sharey=True, layout="constrained")
     windows = list(dict.fromkeys(key[0] for key in sorted(rows, key=order)))
     for panel, (score, title) in zip(panels, (("test uSDR, mean", "mean"), ("test uSDR", "median")), strict=True):

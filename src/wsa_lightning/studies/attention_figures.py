@@ -58,7 +58,7 @@ def attention_maps(statistics: Sequence[HeadStatistics]) -> Figure:
         norm = _colours([weights for _, weights in maps])
         for panel, weights in maps:
             image = _draw_map(panel, weights, norm)
-            if len(weights) > ZOOM:
+            if len(weights) >= 3 * ZOOM:
                 _zoom_in(panel, weights, norm)
             panel.set(xlabel=f"key, {UNITS[axis]}")
         row[0].set_ylabel(f"query, {UNITS[axis]}")

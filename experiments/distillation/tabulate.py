@@ -93,9 +93,10 @@ def tables_of(kept: dict[Run, Scores]) -> dict[str, dict[str, dict[int, Scores]]
     control, alone = arms["control"], arms["alone"]
     first = {arm: {0: seeds[0]} for arm, seeds in {**control, **alone}.items() if 0 in seeds}
     best = {arm: seeds for arm, seeds in alone.items() if len(seeds) > 1}
+    together = {**best, **arms["together_w10_s8"]}
     tables = {
         "Each alone, w 10, S 8, seed 0": (first, alone),
-        "The best two and both, w 10, S 8": ({**control, **best, **arms["together_w10_s8"]}, best),
+        "The best two and both, w 10, S 8": ({**control, **together}, together),
         "The best two and both, w 4, S 4": ({**control, **arms["together_w4_s4"]}, arms["together_w4_s4"]),
     }
     return {title: table for title, (table, needed) in tables.items() if needed}
@@ -107,7 +108,7 @@ def cell(figure: str, seeds: dict[int, Scores], table: dict[str, dict[int, Score
     if other is None:
         return f"{np.mean([np.nanmedian(list(scores[metric].values())) for scores in seeds.values()]):.2f}"
     others = dict.fromkeys(seeds, teacher) if other == "teacher" else table.get(other, {})
-    if seeds is others:
+    if seeds is others or not seeds.keys() & others.keys():
         return ""
     songs: dict[str, list[float]] = {}
     for seed in seeds.keys() & others.keys():

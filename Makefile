@@ -53,7 +53,7 @@ bench: .venv/.installed-bench  ## speed and memory beside full attention and the
 bench-full: .venv/.installed-bench  ## the same at Kim's size and up to 10 minutes of audio
 	$(BIN)/python benchmarks/attention.py --rows 6001:1 12001:1 24001:1 --name attention_long
 	$(BIN)/python benchmarks/model.py --sizes kim --bf16 --rounds 2 --name model_kim
-	$(BIN)/python benchmarks/training_step.py --size kim --seconds 8 --batch 1 --rounds 2 --name training_step_kim
+	$(BIN)/python benchmarks/training_step.py --size kim --seconds 2 --batch 1 --rounds 2 --name training_step_kim
 	$(BIN)/python benchmarks/length.py --seconds 8 30 120 600 --name length_full
 
 lint: .venv/.installed-dev  ## ruff's checks and formatting, and mypy

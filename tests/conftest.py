@@ -1,6 +1,7 @@
 """What many tests need: a few seconds of embedded songs, a teacher of a few thousand parameters, the real CLI."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,9 @@ TINY = RoformerConfig(dim=16, depth=1, heads=2, dim_head=8, mask_hidden_layers=1
 # How fast a busy machine draws and runs examples says nothing about the code.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+# A shell that starts the suite in the background lets it ignore Ctrl-C, and so every command that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

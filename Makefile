@@ -44,7 +44,7 @@ tensorboard: .venv/.installed  ## show the curves of every run under LOGS (runs)
 test: .venv/.installed-dev  ## run the test-suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
-bench: .venv/.installed-bench  ## speed and memory beside full attention and the peer packages, 4.5 minutes on 2 cores
+bench: .venv/.installed-bench  ## speed and memory beside full attention and the peer packages, some minutes
 	$(BIN)/python benchmarks/attention.py
 	$(BIN)/python benchmarks/model.py --bf16
 	$(BIN)/python benchmarks/training_step.py

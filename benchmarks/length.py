@@ -22,7 +22,6 @@ from wsa_lightning.models import Roformer
 case, seconds = sys.argv[1], float(sys.argv[2])
 model = Roformer(replace(SMALL, window=10, sinks=8) if case == "wsa" else SMALL).eval().to(DEVICE)
 mixture = torch.zeros(1, 2, round(seconds * 44100), device=DEVICE).uniform_(-0.1, 0.1)
-times = []
 with torch.no_grad():
     model(mixture[..., :88200])
     reset_peak()
@@ -32,9 +31,9 @@ with torch.no_grad():
         start = time.perf_counter()
         model(mixture)
         synchronize()
-        times.append(time.perf_counter() - start)
+        elapsed = time.perf_counter() - start
 memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_rss() - before
-print(json.dumps({{"seconds": times[-1], "memory": memory}}))
+print(json.dumps({{"seconds": elapsed, "memory": memory}}))
 """
 
 

@@ -1,17 +1,21 @@
 """``attention`` as a user runs it."""
 
 import json
+import math
 import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from tests.conftest import TINY
 from wsa_lightning.checkpoints import load, save
 from wsa_lightning.cli import main
+from wsa_lightning.commands.attention import excerpt, stretch
 from wsa_lightning.locality.recommend import even_window
 from wsa_lightning.models import Roformer
 
@@ -92,3 +96,43 @@ def test_what_holds_no_song_is_named(
     assert run(monkeypatch, *words) == 2
     assert "absent.wav: no such file" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_an_excerpt_is_the_middle_of_the_song_and_no_more_of_it_is_read(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rate = TINY.sample_rate
+    noise = np.random.default_rng(0).uniform(-1, 1, (60 * rate, 2))
+    soundfile.write(tmp_path / f"song.{suffix}", noise, rate, subtype="PCM_16")
+    read = []
+    monkeypatch.setattr(
+        "wsa_lightning.commands.attention.stretch",
+        lambda pieces, *where: stretch((read.append(len(piece)) or piece for piece in pieces), *where),
+    )
+    middle = excerpt(tmp_path / f"song.{suffix}", TINY, 0.5)
+    start = (60 * rate - rate // 2) // 2
+    np.testing.assert_allclose(middle, noise[start : start + rate // 2].T, atol=1e-4)
+    assert sum(read) < 35 * rate, "what follows the excerpt stays unread"
+    np.testing.assert_allclose(excerpt(tmp_path / f"song.{suffix}", TINY, math.inf), noise.T, atol=1e-4)
+    np.testing.assert_allclose(excerpt(tmp_path / f"song.{suffix}", TINY, 90), noise.T, atol=1e-4)
+
+
+def test_an_excerpt_at_another_rate_is_as_long_as_asked_for(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "song.wav", np.zeros((10 * 48000, 1)), 48000)
+    assert excerpt(tmp_path / "song.wav", TINY, 2).shape == (2, 2 * TINY.sample_rate)
+    assert excerpt(tmp_path / "song.wav", TINY, math.inf).shape == (2, 10 * TINY.sample_rate)
+
+
+def test_a_whole_song_can_be_looked_at_and_a_device_that_is_not_there_is_named(
+    songs: Path, tiny_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    song = next((songs / "test").glob("*/mixture.wav"))
+    words = ("attention", song, "--checkpoint", tiny_teacher, "--out", tmp_path / "out", "--seconds", "all")
+    assert run(monkeypatch, *words, "--device", "cpu") == 0
+    frames = round(soundfile.info(song).frames / TINY.hop_length) + 1
+    report = json.loads((tmp_path / "out" / "attention.json").read_text())
+    assert report["seconds"] is None
+    assert abs(len(report["attention"][0]["within"][0]) - frames) <= 1
+    assert run(monkeypatch, *words, "--device", "cuda:77") == 2
+    assert "--device cuda:77 cannot be used" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from tests.conftest import REPOSITORY
-from wsa_lightning.checkpoints import load
+from wsa_lightning.checkpoints import load, to_student
 from wsa_lightning.errors import UserError
 from wsa_lightning.models.taps import tapped
 from wsa_lightning.training import MUSDBDataModule, StudentModule
@@ -30,7 +30,14 @@ class Spy(L.Callback):
 
 
 def train(
-    songs: Path, teacher: Path, folder: Path, *, loss: dict[str, float] | None = None, **options: Any
+    songs: Path,
+    teacher: Path,
+    folder: Path,
+    *,
+    loss: dict[str, float] | None = None,
+    model: dict[str, Any] | None = None,
+    ckpt_path: Path | None = None,
+    **options: Any,
 ) -> tuple[L.Trainer, StudentModule, DistillationCallback, Spy]:
     L.seed_everything(0)
     distillation, spy = DistillationCallback(str(teacher)), Spy()
@@ -41,9 +48,10 @@ def train(
             "use_distributed_sampler": False, "enable_model_summary": False, **options,
         }
     )  # fmt: skip
-    student = StudentModule(window=6, sinks=2, loss=loss or LOSS, learning_rate=1e-3, warmup_steps=1)
+    own = {"window": 6, "sinks": 2, "learning_rate": 1e-3, "warmup_steps": 1, **(model or {})}
+    student = StudentModule(loss=loss or LOSS, **own)
     data = MUSDBDataModule(songs, chunk_seconds=0.5, batch_size=2, steps_per_epoch=3, chunks_per_song=2, workers=0)
-    trainer.fit(student, data)
+    trainer.fit(student, data, ckpt_path=ckpt_path, weights_only=False)
     return trainer, student, distillation, spy
 
 
@@ -153,3 +161,40 @@ def test_a_student_without_a_teacher_is_refused(songs: Path, tmp_path: Path) -> 
     trainer = L.Trainer(default_root_dir=tmp_path, callbacks=[DistillationCallback(None)], logger=False)
     with pytest.raises(UserError, match=r"--distillation\.teacher"):
         trainer.fit(StudentModule(loss=LOSS), MUSDBDataModule(songs, workers=0))
+
+
+def test_sinks_with_a_learning_rate_of_their_own_learn_by_it_and_without_decay(
+    songs: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    model = {"learning_rate": 0.0, "sink_learning_rate": 0.01, "sink_start": "random", "weight_decay": 0.5}
+    trainer, student, distillation, _ = train(songs, tiny_teacher, tmp_path, model=model, limit_val_batches=0)
+    groups = trainer.optimizers[0].param_groups
+    assert [(group["name"], group["weight_decay"], len(group["params"])) for group in groups] == [
+        ("network", 0.5, len(list(student.net.parameters())) - 1),
+        ("sinks", 0.0, 1),
+    ]
+    assert groups[0]["lr"] == 0.0 < groups[1]["lr"] <= 0.01, "both follow the same schedule"
+    began = to_student(distillation.teacher, window=6, sinks=2, sink_start="random").state_dict()
+    changed = {name for name, value in student.net.state_dict().items() if not torch.equal(value, began[name])}
+    assert changed == {"sinks"}
+
+
+def test_a_learning_rate_of_sinks_where_there_are_none_is_refused(
+    songs: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"sink_learning_rate is 0\.01, but the student has no sinks"):
+        train(songs, tiny_teacher, tmp_path, model={"sinks": 0, "sink_learning_rate": 0.01})
+
+
+def test_a_resumed_run_takes_the_learning_rates_it_is_given_now_but_not_another_division(
+    songs: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    trainer, *_ = train(songs, tiny_teacher, tmp_path, model={"sink_learning_rate": 0.01}, limit_val_batches=0)
+    trainer.save_checkpoint(tmp_path / "half.ckpt")
+    again = {"ckpt_path": tmp_path / "half.ckpt", "max_epochs": 2, "limit_val_batches": 0}
+    model = {"learning_rate": 0.5, "sink_learning_rate": 0.125}
+    resumed, *_ = train(songs, tiny_teacher, tmp_path, model=model, **again)
+    assert [group["initial_lr"] for group in resumed.optimizers[0].param_groups] == [0.5, 0.125]
+    assert resumed.lr_scheduler_configs[0].scheduler.base_lrs == [0.5, 0.125]
+    with pytest.raises(UserError, match="sink_learning_rate is None, but the checkpoint was trained with one"):
+        train(songs, tiny_teacher, tmp_path, **again)

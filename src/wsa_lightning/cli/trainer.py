@@ -114,6 +114,8 @@ class WsaCLI(LightningCLI):
         """Refuse a checkpoint that is none before anything is built; find out whose kind it is."""
 
         options = self.config[self.subcommand]
+        if options.trainer.enable_progress_bar is False:  # Lightning would refuse the bar of base.yaml beside it
+            options.trainer.callbacks = [c for c in options.trainer.callbacks if not is_progress_bar(c.class_path)]
         path = options.get("ckpt_path")
         if path == "last":
             path = Path(options.trainer.default_root_dir) / FOLDER / NAME
@@ -147,6 +149,11 @@ class WsaCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Leave the options alone: a checkpoint's hyper-parameters must not beat the command line."""
+
+
+def is_progress_bar(class_path: str) -> bool:
+    """Whether a callback of a config is one of Lightning's progress bars."""
+    return class_path.rpartition(".")[2] in ("RichProgressBar", "TQDMProgressBar")
 
 
 def quiet_lightning() -> None:

@@ -1,15 +1,19 @@
 """``attention``: where a model's attention looks, and which window would hold it."""
 
 import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from wsa_lightning import checkpoints
+from wsa_lightning.commands.device import find_device
 from wsa_lightning.errors import UserError
 from wsa_lightning.locality import measure
 from wsa_lightning.models import RoformerConfig
@@ -25,7 +29,8 @@ def attention(
     checkpoint: str = "small-teacher",
     config: Path | None = None,
     out: Path = Path("attention"),
-    seconds: float | None = None,
+    seconds: float | Literal["all"] | None = None,
+    device: str = "auto",
 ) -> None:
     """Show how local a model's attention is: curves and maps of every head, and the windows that would hold it.
 
@@ -35,14 +40,18 @@ def attention(
         config: the YAML beside a public model file.
         out: folder for attention.json, curves, maps and heads (.png, .svg) and tensorboard/.
         seconds: length of the excerpt from the middle of each song, by default that of the chunks the model was trained
-            on; inf is the whole song.
+            on; all is the whole song.
+        device: auto, cpu, cuda, cuda:1, mps.
     """
+    if seconds == "all":
+        seconds = math.inf
     if seconds is not None and not seconds > 0:
-        raise UserError(f"--seconds is {seconds}: expected more than 0, or inf for whole songs")
+        raise UserError(f"--seconds is {seconds}: expected more than 0, or all for whole songs")
+    on = find_device(device)
     found, problems = find_songs(songs, out)
     if problems or not found:
         raise UserError("; ".join(problems))
-    model = checkpoints.load(checkpoint, config=config)
+    model = checkpoints.load(checkpoint, config=config).to(on)
     seconds = model.config.chunk_seconds if seconds is None else seconds
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
@@ -64,15 +73,32 @@ def attention(
 
 
 def excerpt(path: Path, config: RoformerConfig, seconds: float) -> Tensor:
-    """The middle of a song at the model's rate, (C, N), or all of it; of more than C channels the first C."""
+    """The middle of a song at the model's rate, (C, N), or all of it; of more than C channels the first C.
+
+    No more of the song than that is ever held.
+    """
     try:
         with open_audio(path) as audio:
-            pieces = list(resampled(audio.pieces, audio.channels, audio.sample_rate, config.sample_rate))
+            length = math.ceil(min(audio.samples, seconds * audio.sample_rate))
+            start = (audio.samples - length) // 2
+            # Of MPEG-4 the number of samples is a guess, so the whole of it has no end here.
+            middle = stretch(audio.pieces, start, length if length < audio.samples else math.inf)
+            pieces = list(resampled(middle, audio.channels, audio.sample_rate, config.sample_rate))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     song = to_groups(np.concatenate(pieces), config.channels)[0]  # (C, N)
     if not torch.isfinite(song).all():
         raise UserError(f"{path}: holds NaN or infinity, expected finite audio: export it again")
-    length = round(min(song.shape[-1], seconds * config.sample_rate))
-    start = (song.shape[-1] - length) // 2
-    return song[:, start : start + length]
+    return song[:, : round(min(song.shape[-1], seconds * config.sample_rate))]
+
+
+def stretch(pieces: Iterable[NDArray[np.float32]], start: int, length: float) -> Iterator[NDArray[np.float32]]:
+    """Of pieces (any, channels) the ``length`` samples from ``start`` on; what follows is not read."""
+    at = 0
+    for piece in pieces:
+        low, high = max(0, start - at), min(len(piece), start + length - at)
+        if low < high:
+            yield piece[low : int(high)]
+        at += len(piece)
+        if at >= start + length:
+            return

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from wsa_lightning import checkpoints
 from wsa_lightning.checkpoints.files import file_hash
+from wsa_lightning.commands.device import find_device
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer, describe_window
 from wsa_lightning.separation import Precision, plan_blocks
@@ -193,20 +194,6 @@ def stopped_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def find_device(name: str) -> torch.device:
-    """The device of that name, if this machine has it; ``auto`` is the GPU if there is one."""
-    if name == "auto":
-        mps = torch.backends.mps.is_available()
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"--device {name} cannot be used ({reason}): expected auto, cpu, cuda, mps") from None
-    return device
 
 
 def identity(checkpoint: str) -> str:

@@ -30,6 +30,8 @@ class SeparationModule(L.LightningModule):
         weight_decay: AdamW's.
         warmup_steps: optimizer steps of linear warm-up; a cosine to ``final_lr_fraction`` follows.
         final_lr_fraction: learning rate at the last step, as a fraction of ``learning_rate``.
+        sink_learning_rate: the sinks' own peak, without weight decay, on the same schedule; None trains them like all
+            else. Sinks are few numbers that must travel far, and RMSNorm takes away their scale.
         backend: time attention backend, see ``wsa_lightning.attention.backends``; ``auto`` picks the best.
         activation_checkpointing: trade time for memory: recompute each layer in the backward pass.
         compile: compile the network's layers with ``torch.compile``; needs a compiler, and waits for it at first.
@@ -44,6 +46,7 @@ class SeparationModule(L.LightningModule):
         weight_decay: float = 0.01,
         warmup_steps: int = 100,
         final_lr_fraction: float = 0.05,
+        sink_learning_rate: float | None = None,
         backend: str = "auto",
         activation_checkpointing: bool = False,
         compile: bool = False,
@@ -60,6 +63,7 @@ class SeparationModule(L.LightningModule):
         self.weight_decay = weight_decay
         self.warmup_steps = warmup_steps
         self.final_lr_fraction = final_lr_fraction
+        self.sink_learning_rate = sink_learning_rate
         self.backend = backend
         self.activation_checkpointing = activation_checkpointing
         self.terms: dict[str, Tensor] = {}
@@ -155,12 +159,21 @@ class SeparationModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW with linear warm-up and cosine decay, both per optimizer step."""
-        optimizer = torch.optim.AdamW(
-            self.net.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, betas=(0.9, 0.99)
-        )
+        optimizer = torch.optim.AdamW(self._parameter_groups(), betas=(0.9, 0.99))
         steps = self.planned_steps()
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._learning_rate_factor(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """The network, and the sinks apart where they have a learning rate of their own."""
+        if self.sink_learning_rate is not None and not self.net.config.sinks:
+            raise UserError(f"model.sink_learning_rate is {self.sink_learning_rate}, but the student has no sinks")
+        own = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
+        if self.sink_learning_rate is None:
+            return [{"params": list(self.net.parameters()), **own}]
+        body = [parameter for name, parameter in self.net.named_parameters() if name != "sinks"]
+        sinks = {"params": [self.net.sinks], "lr": self.sink_learning_rate, "weight_decay": 0.0}
+        return [{"name": "network", "params": body, **own}, {"name": "sinks", **sinks}]
 
     def planned_steps(self) -> int:
         """Optimizer steps of the whole run.
@@ -216,13 +229,20 @@ class SeparationModule(L.LightningModule):
         return config
 
     def _keep_configured_optimizer(self, checkpoint: dict[str, Any]) -> None:
-        """Let the options beat the learning rate and weight decay that the checkpoint's optimizer was made with."""
+        """Let the options beat the learning rates and weight decay that the checkpoint's optimizer was made with."""
+        ours = [(group["lr"], group["weight_decay"]) for group in self._parameter_groups()]
         for optimizer in checkpoint.get("optimizer_states", []):
-            for group in optimizer["param_groups"]:
-                group["lr"] *= self.learning_rate / group["initial_lr"]
-                group["initial_lr"], group["weight_decay"] = self.learning_rate, self.weight_decay
+            if len(optimizer["param_groups"]) != len(ours):
+                raise UserError(
+                    f"model.sink_learning_rate is {self.sink_learning_rate}, but the checkpoint was trained "
+                    f"{'with' if self.sink_learning_rate is None else 'without'} one: use the options it was trained "
+                    "with, or start afresh without --ckpt_path"
+                )
+            for group, (rate, decay) in zip(optimizer["param_groups"], ours, strict=True):
+                group["lr"] *= rate / group["initial_lr"]
+                group["initial_lr"], group["weight_decay"] = rate, decay
         for schedule in checkpoint.get("lr_schedulers", []):
-            schedule["base_lrs"] = [self.learning_rate for _ in schedule["base_lrs"]]
+            schedule["base_lrs"] = [rate for rate, _ in ours]
 
     def on_validation_start(self) -> None:
         """Insist on a network."""

@@ -6,6 +6,8 @@ python experiments/distillation/tabulate.py [RUNS]   (runs/distillation)
 """
 
 import csv
+import json
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +20,16 @@ from wsa_lightning.studies.sweep import label, read_sweep
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- tables: tabulate.py -->", "<!-- end -->"
-SWEEPS = ("control", "alone", "together_w10_s8", "together_w4_s4")
+SWEEPS = ("before", "control", "alone", "together_w10_s8", "together_w4_s4")
 METRICS = ("usdr", "csdr", "bleedless", "fullness", "leakage")
+VALIDATION = "val_usdr_mean"
+"""One number a run, the mean over the validation songs; scores.csv repeats it in every line of the run."""
+BEST = ("layers-4-16", "sinks-rate")
+"""The two arms that together_w10_s8.yaml combines."""
+COLUMNS = (*METRICS, VALIDATION)
 FIGURES = {
-    "uSDR, dB": ("usdr", None),
+    "val uSDR, mean": (VALIDATION, None),
+    "uSDR, median (mean)": ("usdr", None),
     "uSDR - control": ("usdr", "control"),
     "uSDR - plain": ("usdr", "plain"),
     "uSDR - teacher": ("usdr", "teacher"),
@@ -48,6 +56,12 @@ def read_tested(folder: Path, role: str) -> Scores:
     return {metric: {song: float(np.mean(stems)) for song, stems in songs.items()} for metric, songs in scores.items()}
 
 
+def read_validated(folder: Path) -> float:
+    """The last validation of ``fit``; NaN of a student that was only tested."""
+    summary = folder / "summary.json"
+    return float(json.loads(summary.read_text(encoding="utf-8"))["val/usdr_mean"]) if summary.is_file() else math.nan
+
+
 def finished(runs: Path) -> Iterator[tuple[Run, Scores]]:
     """Every finished point of the study, and its teacher."""
     for name in SWEEPS:
@@ -55,11 +69,15 @@ def finished(runs: Path) -> Iterator[tuple[Run, Scores]]:
         folder = runs / Path(read_sweep(file, base_config()).file.folder).name
         for point in read_sweep(file, base_config(), folder).points:
             if point.is_finished:
-                yield (
-                    (name, label(point.axes.get("config", name)), int(point.axes["seed"])),
-                    read_tested(point.folder, "student"),
-                )
-                yield TEACHER, read_tested(point.folder, "teacher")
+                for run, role, validated in (
+                    ((name, label(point.axes.get("config", name)), int(point.axes["seed"])), "student", True),
+                    (TEACHER, "teacher", False),
+                ):
+                    scores = read_tested(point.folder, role)
+                    # Chunks of another length are another validation.
+                    alike = "long_chunks" not in str(point.configs)
+                    validation = read_validated(point.folder) if validated and alike else math.nan
+                    yield run, {**scores, VALIDATION: dict.fromkeys(scores["usdr"], validation)}
 
 
 def read_kept(path: Path) -> dict[Run, Scores]:
@@ -68,8 +86,8 @@ def read_kept(path: Path) -> dict[Run, Scores]:
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                scores = kept.setdefault((row["sweep"], row["arm"], int(row["seed"])), {m: {} for m in METRICS})
-                for metric in METRICS:
+                scores = kept.setdefault((row["sweep"], row["arm"], int(row["seed"])), {m: {} for m in COLUMNS})
+                for metric in COLUMNS:
                     scores[metric][row["song"]] = float(row[metric] or "nan")
     return kept
 
@@ -78,10 +96,10 @@ def write_kept(path: Path, kept: dict[Run, Scores]) -> None:
     """One line a song."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["sweep", "arm", "seed", "song", *METRICS])
+        writer.writerow(["sweep", "arm", "seed", "song", *COLUMNS])
         for run, scores in kept.items():
             for song in scores["usdr"]:
-                writer.writerow([*run, song, *(f"{scores[metric][song]:.4f}" for metric in METRICS)])
+                writer.writerow([*run, song, *(f"{scores[metric][song]:.4f}" for metric in COLUMNS)])
 
 
 def tables_of(kept: dict[Run, Scores]) -> dict[str, dict[str, dict[int, Scores]]]:
@@ -92,9 +110,10 @@ def tables_of(kept: dict[Run, Scores]) -> dict[str, dict[str, dict[int, Scores]]
             arms[sweep].setdefault(arm, {})[seed] = scores
     control, alone = arms["control"], arms["alone"]
     first = {arm: {0: seeds[0]} for arm, seeds in {**control, **alone}.items() if 0 in seeds}
-    best = {arm: seeds for arm, seeds in alone.items() if len(seeds) > 1}
+    best = {arm: alone[arm] for arm in BEST if arm in alone}
     together = {**best, **arms["together_w10_s8"]}
     tables = {
+        "Before training": (arms["before"], arms["before"]),
         "Each alone, w 10, S 8, seed 0": (first, alone),
         "The best two and both, w 10, S 8": ({**control, **together}, together),
         "The best two and both, w 4, S 4": ({**control, **arms["together_w4_s4"]}, arms["together_w4_s4"]),
@@ -106,7 +125,11 @@ def cell(figure: str, seeds: dict[int, Scores], table: dict[str, dict[int, Score
     """One figure of one arm: a median, or differences song by song, averaged over the seeds that both have."""
     metric, other = FIGURES[figure]
     if other is None:
-        return f"{np.mean([np.nanmedian(list(scores[metric].values())) for scores in seeds.values()]):.2f}"
+        values = [list(scores[metric].values()) for scores in seeds.values()]
+        if metric == VALIDATION:
+            return "" if np.isnan(values).all() else f"{np.mean(values):.2f}"
+        median, mean = (np.mean([statistic(songs) for songs in values]) for statistic in (np.nanmedian, np.nanmean))
+        return f"{median:.2f} ({mean:.2f})"
     others = dict.fromkeys(seeds, teacher) if other == "teacher" else table.get(other, {})
     if seeds is others or not seeds.keys() & others.keys():
         return ""
@@ -132,6 +155,8 @@ def main() -> None:
     """Read, write, say what was found."""
     found = dict(finished(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("runs/distillation")))
     kept = read_kept(HERE / "scores.csv") | found
+    if len({frozenset(scores["usdr"]) for scores in kept.values()}) > 1:
+        sys.exit(f"{HERE / 'scores.csv'} and the runs were scored on different songs: move that file away first")
     if not any(sweep == "control" for sweep, *_ in kept):
         sys.exit("the control is not finished: run experiments/distillation/control.yaml first (README.md)")
     order = (*SWEEPS, TEACHER[0])

@@ -8,6 +8,16 @@ class UserError(ValueError):
     """
 
 
+_ALLOCATOR_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation on a GPU, on the CPU or in NumPy failed."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _ALLOCATOR_WORDS)
+
+
 def one_line(error: BaseException, most: int = 600) -> str:
     """An exception's text as one printable line: names in a file from strangers can hold anything, at any length."""
     text = " ".join("".join(character if character.isprintable() else " " for character in str(error)).split())

@@ -16,7 +16,7 @@ from tests.conftest import TINY
 from wsa_lightning.checkpoints import load, save
 from wsa_lightning.cli import main
 from wsa_lightning.commands.attention import excerpt, stretch
-from wsa_lightning.locality.recommend import even_window
+from wsa_lightning.locality.measure import even_share
 from wsa_lightning.models import Roformer
 
 
@@ -60,7 +60,9 @@ def test_the_report_holds_curves_maps_and_windows_that_fit_takes_as_they_are_pri
     assert list((out / "tensorboard").glob("events*"))
 
     (line,) = [line for line in printed.splitlines() if line.strip().startswith("90%")]
-    assert f"(even attention: {even_window(51, 0.9)})" in line
+    even = torch.tensor(report["attention"][0]["even_within"])
+    torch.testing.assert_close(even, even_share(51).float(), atol=1e-5, rtol=0)
+    assert f"(even attention: {2 * int((even < 0.9).sum())})" in line
     options = shlex.split(line.partition(":")[2].partition(" or,")[0])
     assert options == ["--model.window", str(report["windows"]["0.9"])]
     command = (
@@ -85,7 +87,8 @@ def test_a_students_report_says_what_goes_to_the_sinks(
     assert max(shares["frequency", 0] + shares["frequency", 1]) == 0
     assert all(window <= own for window, own in zip(report["windows"]["0.99"], (4, 6), strict=True))
     printed = capsys.readouterr().out
-    assert "sinks" in printed
+    row = next(line for line in printed.splitlines() if "layer 1 time" in line)
+    assert f"{sum(shares['time', 1]) / len(shares['time', 1]):.3f}" in row
     assert "even attention" not in printed, "a window cannot hold it"
 
 
@@ -136,3 +139,39 @@ def test_a_whole_song_can_be_looked_at_and_a_device_that_is_not_there_is_named(
     assert abs(len(report["attention"][0]["within"][0]) - frames) <= 1
     assert run(monkeypatch, *words, "--device", "cuda:77") == 2
     assert "--device cuda:77 cannot be used" in capsys.readouterr().err
+
+
+def test_of_musdb_folders_the_mixtures_alone_are_songs_unless_a_stem_is_given_by_name(
+    songs: Path, tiny_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracks = sorted((songs / "test").iterdir())
+    vocals = tracks[0] / "vocals.wav"
+    options = ("--checkpoint", tiny_teacher, "--out", tmp_path / "out", "--seconds", 0.3)
+    assert run(monkeypatch, "attention", songs / "test", vocals, *options) == 0
+    seen = json.loads((tmp_path / "out" / "attention.json").read_text())["songs"]
+    assert seen == sorted([str(vocals), *(str(track / "mixture.wav") for track in tracks)])
+    assert f"{4 * len(tracks) - 1} stems beside a mixture passed over" in capsys.readouterr().out
+
+
+def test_where_memory_ends_the_song_and_the_remedy_are_named(
+    songs: Path, tiny_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def exhausted(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr("wsa_lightning.commands.attention.measure", exhausted)
+    song = next((songs / "test").glob("*/mixture.wav"))
+    assert run(monkeypatch, "attention", song, "--checkpoint", tiny_teacher, "--out", tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert f"{song}: out of memory on cpu" in said
+    assert "give fewer --seconds" in said
+
+
+def test_an_out_that_is_a_file_is_refused_before_anything_is_measured(
+    songs: Path, tiny_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("mine")
+    monkeypatch.setattr("wsa_lightning.commands.attention.measure", lambda *_, **__: pytest.fail("measured"))
+    song = next((songs / "test").glob("*/mixture.wav"))
+    assert run(monkeypatch, "attention", song, "--checkpoint", tiny_teacher, "--out", tmp_path / "out") == 2
+    assert "is a file, expected a folder" in capsys.readouterr().err

@@ -13,8 +13,8 @@ from wsa_lightning.attention.pattern import allowed
 from wsa_lightning.attention.reference import reference
 from wsa_lightning.errors import UserError
 from wsa_lightning.locality import measure, recommended_window, recommended_windows
-from wsa_lightning.locality.measure import HeadStatistics, Observer
-from wsa_lightning.locality.recommend import even_share, even_window
+from wsa_lightning.locality.measure import MAP, HeadStatistics, Observer, even_share
+from wsa_lightning.locality.recommend import even_window
 from wsa_lightning.models import Roformer, transformer
 
 RATE = TINY.sample_rate
@@ -53,7 +53,7 @@ def test_block_by_block_sums_equal_those_of_the_whole_map(
     late = on_frames[:, :, frames // 2 :]
     torch.testing.assert_close(found.first[:, 0], late[..., 0].mean((0, 2)), atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(found.entropy, torch.special.entr(weights).sum(-1).mean((0, 2)), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(found.map.double(), on_frames.mean((0, 1)), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(found.map.double() / frames, on_frames.mean((0, 1)), atol=1e-6, rtol=1e-5)
 
 
 def test_a_head_that_looks_at_everything_alike_gives_the_even_curve() -> None:
@@ -64,7 +64,7 @@ def test_a_head_that_looks_at_everything_alike_gives_the_even_curve() -> None:
     torch.testing.assert_close(found.within[0], even_share(200), atol=1e-6, rtol=1e-5)
     assert found.entropy.exp().item() == pytest.approx(200, rel=1e-4)
     for share in (0.5, 0.9, 0.99):
-        assert recommended_window(found, share) == even_window(200, share)
+        assert recommended_window(found, share) == even_window(found, share)
 
 
 def test_songs_of_different_lengths_are_averaged_over_their_queries() -> None:
@@ -73,7 +73,20 @@ def test_songs_of_different_lengths_are_averaged_over_their_queries() -> None:
     for frames in (10, 100):
         observer.observe(zeros[:, :, :frames], zeros[:, :, :frames], None, 0)
     expected = (10 * (1 / 10) + 100 * (1 / 100)) / 110
-    assert observer.statistics("time", 0, 0).within[0, 0].item() == pytest.approx(expected)
+    found = observer.statistics("time", 0, 0)
+    assert found.within[0, 0].item() == pytest.approx(expected)
+    torch.testing.assert_close(found.within[0], found.even, atol=1e-6, rtol=1e-5)
+    assert found.entropy.exp().item() == pytest.approx(found.positions, rel=1e-4)
+    assert recommended_window(found, 0.9) == even_window(found, 0.9)
+
+
+@pytest.mark.parametrize("frames", [40, MAP + 300])
+def test_a_map_holds_multiples_of_even_attention_however_long_the_song(frames: int) -> None:
+    zeros = torch.zeros(2, 2, frames, 4)
+    observer = Observer(reference)
+    observer.observe(zeros, zeros, None, 0)
+    drawn = observer.statistics("time", 0, 0).map
+    torch.testing.assert_close(drawn, torch.ones(min(frames, MAP), min(frames, MAP)), atol=1e-4, rtol=0)
 
 
 def local_head(reach: int, frames: int = 400) -> HeadStatistics:

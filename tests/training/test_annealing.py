@@ -87,3 +87,17 @@ def test_a_warm_up_of_sinks_that_are_not_there_is_refused(songs: Path, tiny_teac
 def test_half_a_schedule_is_refused(windows: list[int], steps: int) -> None:
     with pytest.raises(UserError, match=r"annealing\.windows"):
         WindowAnnealingCallback(windows, steps)
+
+
+@pytest.mark.parametrize("own", [16, [20, 16], None])
+def test_windows_that_widen_nothing_are_refused(songs: Path, deep_teacher: Path, tmp_path: Path, own: Window) -> None:
+    with pytest.raises(UserError, match=r"annealing\.windows is \[16, 8\], but the model's own are"):
+        train(songs, deep_teacher, tmp_path, WindowAnnealingCallback([16, 8], steps=2), window=own)
+
+
+@pytest.mark.parametrize("callback", [WindowAnnealingCallback([20], steps=6), SinkWarmupCallback(steps=6)])
+def test_a_phase_as_long_as_the_whole_training_is_refused(
+    songs: Path, tiny_teacher: Path, tmp_path: Path, callback: L.Callback
+) -> None:
+    with pytest.raises(UserError, match=r"steps is 6, but the whole training has 6 steps"):
+        train(songs, tiny_teacher, tmp_path, callback)

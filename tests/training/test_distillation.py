@@ -11,6 +11,7 @@ import yaml
 from tests.conftest import REPOSITORY
 from wsa_lightning.checkpoints import load, to_student
 from wsa_lightning.errors import UserError
+from wsa_lightning.models import Roformer
 from wsa_lightning.models.taps import tapped
 from wsa_lightning.training import MUSDBDataModule, StudentModule
 from wsa_lightning.training.callbacks.averaging import EMACallback
@@ -94,9 +95,10 @@ def test_hidden_states_and_attention_updates_are_compared_with_the_teachers(
     for name in ("distill/hidden", "distill/attention"):
         assert 0 < float(trainer.callback_metrics[name]) < 10
     batch = spy.batches[-1]
-    with torch.no_grad(), tapped(distillation.teacher, ["hidden"]) as expected:
+    with torch.no_grad(), tapped(distillation.teacher, ["hidden", "attention"]) as expected:
         distillation.teacher(batch["mixture"])
-    torch.testing.assert_close(batch["teacher_features"]["hidden"], expected["hidden"])
+    for tap in ("hidden", "attention"):
+        torch.testing.assert_close(batch["teacher_features"][tap], expected[tap])
 
 
 def test_compiled_layers_and_terms_that_look_inside_them_are_refused_together() -> None:
@@ -111,6 +113,8 @@ def test_what_the_paper_does_not_do_is_off_unless_asked_for() -> None:
     assert set(base["model"]["init_args"]["loss"]) == {"audio/l1", "audio/stft", "distill/mask"}
     assert (base["annealing"], base["sink_warmup"]) == ({"windows": [], "steps": 0}, {"steps": 0})
     assert isinstance(base["model"]["init_args"]["window"], int)
+    assert base["model"]["init_args"]["sink_learning_rate"] is None
+    assert base["model"]["init_args"]["sink_start"] == "mean"
 
 
 def test_without_a_distillation_term_the_teacher_does_not_run(songs: Path, tiny_teacher: Path, tmp_path: Path) -> None:
@@ -173,7 +177,6 @@ def test_sinks_with_a_learning_rate_of_their_own_learn_by_it_and_without_decay(
         ("network", 0.5, len(list(student.net.parameters())) - 1),
         ("sinks", 0.0, 1),
     ]
-    assert groups[0]["lr"] == 0.0 < groups[1]["lr"] <= 0.01, "both follow the same schedule"
     began = to_student(distillation.teacher, window=6, sinks=2, sink_start="random").state_dict()
     changed = {name for name, value in student.net.state_dict().items() if not torch.equal(value, began[name])}
     assert changed == {"sinks"}
@@ -182,7 +185,7 @@ def test_sinks_with_a_learning_rate_of_their_own_learn_by_it_and_without_decay(
 def test_a_learning_rate_of_sinks_where_there_are_none_is_refused(
     songs: Path, tiny_teacher: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"sink_learning_rate is 0\.01, but the student has no sinks"):
+    with pytest.raises(UserError, match=r"sink_learning_rate is 0\.01, but the model has no sinks: set it to null"):
         train(songs, tiny_teacher, tmp_path, model={"sinks": 0, "sink_learning_rate": 0.01})
 
 
@@ -194,7 +197,34 @@ def test_a_resumed_run_takes_the_learning_rates_it_is_given_now_but_not_another_
     again = {"ckpt_path": tmp_path / "half.ckpt", "max_epochs": 2, "limit_val_batches": 0}
     model = {"learning_rate": 0.5, "sink_learning_rate": 0.125}
     resumed, *_ = train(songs, tiny_teacher, tmp_path, model=model, **again)
-    assert [group["initial_lr"] for group in resumed.optimizers[0].param_groups] == [0.5, 0.125]
+    groups = resumed.optimizers[0].param_groups
+    assert [group["initial_lr"] for group in groups] == [0.5, 0.125]
+    assert groups[0]["lr"] / 0.5 == groups[1]["lr"] / 0.125 < 1, "both follow the same schedule"
     assert resumed.lr_scheduler_configs[0].scheduler.base_lrs == [0.5, 0.125]
     with pytest.raises(UserError, match="sink_learning_rate is None, but the checkpoint was trained with one"):
         train(songs, tiny_teacher, tmp_path, **again)
+
+
+@pytest.mark.parametrize("key", ["learning_rate", "sink_learning_rate", "weight_decay"])
+@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
+def test_a_rate_that_would_climb_or_explode_is_refused(key: str, value: float) -> None:
+    with pytest.raises(UserError, match=rf"model\.{key} is .*expected a finite number >= 0"):
+        StudentModule(loss=LOSS, **{key: value})
+
+
+def test_the_noise_of_sinks_follows_the_seed_and_sinks_of_a_teacher_are_kept_with_a_word(
+    tiny_teacher: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def sinks(seed: int, teacher: Roformer) -> torch.Tensor:
+        L.seed_everything(seed)
+        student = StudentModule(window=6, sinks=2, sink_start="random", loss=LOSS)
+        student.adopt(teacher)
+        return student.net.sinks.detach()
+
+    teacher = load(tiny_teacher)
+    assert torch.equal(sinks(0, teacher), sinks(0, teacher))
+    assert not torch.equal(sinks(0, teacher), sinks(1, teacher))
+    assert "kept as they are" not in caplog.text
+    own = to_student(teacher, window=6, sinks=2, seed=7)
+    assert torch.equal(sinks(0, own), own.sinks)
+    assert "has 2 sinks: kept as they are" in caplog.text

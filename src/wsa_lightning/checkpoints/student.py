@@ -33,6 +33,7 @@ def to_student(
     sinks: int | Literal[Keep.KEEP] = Keep.KEEP,
     sink_start: str = "mean",
     mixtures: Tensor | None = None,
+    seed: int = SINK_SEED,
     share: bool = False,
 ) -> Roformer:
     """A copy of ``teacher`` with another window or number of sinks, on the same device.
@@ -45,6 +46,7 @@ def to_student(
         sinks: sink tokens; another number than the teacher's starts them afresh.
         sink_start: where they start, one of ``SINK_STARTS``.
         mixtures: (B, C, N) of music; only ``frames`` looks at it.
+        seed: of the noise that fresh sinks start with.
         share: take the teacher's tensors instead of copies: for a teacher that nobody needs any more.
 
     Raises:
@@ -62,12 +64,14 @@ def to_student(
     if new.sinks != config.sinks:
         state.pop("sinks", None)
         if new.sinks:
-            state["sinks"] = initial_sinks(teacher, new.sinks, sink_start, mixtures)
+            state["sinks"] = initial_sinks(teacher, new.sinks, sink_start, mixtures, seed)
     return fill(new, state, share=share)
 
 
 @torch.no_grad()
-def initial_sinks(teacher: Roformer, sinks: int, start: str, mixtures: Tensor | None = None) -> Tensor:
+def initial_sinks(
+    teacher: Roformer, sinks: int, start: str, mixtures: Tensor | None = None, seed: int = SINK_SEED
+) -> Tensor:
     """Sink tokens to begin training with, (S, K, D).
 
     Sinks at an arbitrary place would enter at full strength, for the RMSNorm that follows cancels any small
@@ -76,7 +80,7 @@ def initial_sinks(teacher: Roformer, sinks: int, start: str, mixtures: Tensor | 
     if start not in SINK_STARTS:
         raise UserError(f"sink_start is {start!r}: expected one of {', '.join(SINK_STARTS)}")
     mean = teacher.band_split.mean_feature()  # (K, D)
-    generator = torch.Generator().manual_seed(SINK_SEED)
+    generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(sinks, *mean.shape, generator=generator, device="cpu").to(mean)
     if start == "random":
         return RANDOM_SCALE * noise

@@ -7,7 +7,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from wsa_lightning.cli.function import run_function
 from wsa_lightning.cli.table import COMMANDS, find_command, usage
-from wsa_lightning.errors import UserError
+from wsa_lightning.errors import UserError, is_out_of_memory
 
 INTERRUPTED = 128 + 2
 
@@ -32,13 +32,13 @@ def main() -> None:
     except OmegaConfBaseException as error:
         fail(f"in the configuration: {' '.join(str(error).split())}")
     except Exception as error:
-        from wsa_lightning.training.callbacks.memory import REMEDIES, is_out_of_memory
-
         # Option parsers wrap what a constructor raises.
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, UserError):
             cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
         if cause is None and is_out_of_memory(error):
+            from wsa_lightning.training.callbacks.memory import REMEDIES
+
             fail(f"out of memory ({str(error).strip().splitlines()[0][:200]}): {REMEDIES}")
         if cause is None:
             raise

@@ -1,7 +1,7 @@
 """``attention``: where a model's attention looks, and which window would hold it."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,12 +14,13 @@ from torch import Tensor
 
 from wsa_lightning import checkpoints
 from wsa_lightning.commands.device import find_device
-from wsa_lightning.errors import UserError
+from wsa_lightning.errors import UserError, first_line, is_out_of_memory
 from wsa_lightning.locality import measure
 from wsa_lightning.models import RoformerConfig
 from wsa_lightning.separation.audio import open_audio
 from wsa_lightning.separation.convert import resampled, to_groups
 from wsa_lightning.separation.inputs import find_songs
+from wsa_lightning.separation.outputs import check_out
 from wsa_lightning.studies.attention_report import config_lines, summary_table, write_report
 
 
@@ -35,7 +36,7 @@ def attention(
     """Show how local a model's attention is: curves and maps of every head, and the windows that would hold it.
 
     Args:
-        songs: audio files, and folders of them.
+        songs: audio files, and folders of them; of a folder with a mixture, such as MUSDB's, the mixture alone.
         checkpoint: small, small-teacher, or any model file, ours or public.
         config: the YAML beside a public model file.
         out: folder for attention.json, curves, maps and heads (.png, .svg) and tensorboard/.
@@ -51,16 +52,27 @@ def attention(
     found, problems = find_songs(songs, out)
     if problems or not found:
         raise UserError("; ".join(problems))
+    check_out(out)
+    paths = mixtures_alone([song.path for song in found], given=songs)
+    if passed_over := len(found) - len(paths):
+        print(f"{passed_over} stems beside a mixture passed over")
     model = checkpoints.load(checkpoint, config=config).to(on)
     seconds = model.config.chunk_seconds if seconds is None else seconds
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("songs", total=len(found))
-        excerpts = (excerpt(song.path, model.config, seconds) for song in found)
-        statistics = measure(model, excerpts, progress=lambda: progress.advance(task))
+        task = progress.add_task("songs", total=len(paths))
+        excerpts = (excerpt(path, model.config, seconds) for path in paths)
+        try:
+            statistics = measure(model, excerpts, progress=lambda: progress.advance(task))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            song = paths[int(progress.tasks[task].completed)]
+            remedy = "give fewer --seconds" + ("" if on.type == "cpu" else ", or --device cpu")
+            raise UserError(f"{song}: out of memory on {on} ({first_line(error)}): {remedy}") from None
     about = {
         "checkpoint": checkpoint,
-        "songs": [str(song.path) for song in found],
+        "songs": [str(path) for path in paths],
         "seconds": seconds if math.isfinite(seconds) else None,
     }
     write_report(statistics, out, about)
@@ -70,6 +82,12 @@ def attention(
     for line in config_lines(statistics, model.config):
         console.print(f"  {line}", soft_wrap=True, markup=False, highlight=False)
     console.print(f"\nwrote {out}/attention.json, curves, maps and heads (.png, .svg), tensorboard/", soft_wrap=True)
+
+
+def mixtures_alone(found: Sequence[Path], given: Sequence[Path]) -> list[Path]:
+    """Files without the stems that lie beside a mixture, as in MUSDB's folders; a file given by name always stays."""
+    with_mixture = {path.parent for path in found if path.stem == "mixture"}
+    return [path for path in found if path in given or path.parent not in with_mixture or path.stem == "mixture"]
 
 
 def excerpt(path: Path, config: RoformerConfig, seconds: float) -> Tensor:

@@ -4,6 +4,7 @@ An ``Observer`` takes the place of an attention's backend. It recomputes the sof
 time, adds it to its sums, and lets the real backend compute the result, so that the model runs as it always does.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,7 +40,10 @@ class HeadStatistics:
             are far away.
         sinks: (heads,): share on the sink tokens.
         entropy: (heads,): of a query's weights, in nats; ``exp`` of it is the number of positions really looked at.
-        map: (queries, keys): weights at the beginning of the first song, averaged over heads and sequences; no sinks.
+        map: (queries, keys): weights at the beginning of the first song as multiples of what attention even over all of
+            that song would give, averaged over heads and sequences; no sinks.
+        even: (positions,): what ``within`` would be if the same queries looked at all positions alike.
+        positions: how many positions they would look at, exp of the mean entropy.
     """
 
     axis: str
@@ -50,6 +54,8 @@ class HeadStatistics:
     sinks: Tensor
     entropy: Tensor
     map: Tensor
+    even: Tensor
+    positions: float
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; the map is a picture's matter and stays out."""
@@ -61,6 +67,8 @@ class HeadStatistics:
             "first": rounded(self.first),
             "sinks": rounded(self.sinks),
             "entropy_nats": rounded(self.entropy),
+            "even_within": rounded(self.even),
+            "even_entropy_nats": round(math.log(self.positions), 6),
         }
 
 
@@ -137,8 +145,10 @@ class Observer:
         self.first = torch.zeros(0)
         self.sinks = torch.zeros(0)
         self.entropy = torch.zeros(0)
+        self.even = torch.zeros(0)
+        self.even_entropy = 0.0
         self.map = torch.zeros(0, 0)
-        self.mapped = 0
+        self.mapped = 0.0
         self.drawing = True
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int) -> Tensor:
@@ -163,7 +173,9 @@ class Observer:
                 )
                 self._add(weights, start, low, frames, sinks)
         if self.drawing:
-            self.mapped += sequences * heads
+            self.mapped += sequences * heads / frames
+        self.even += F.pad(even_share(frames), (0, len(self.even) - frames), value=1.0) * sequences * frames
+        self.even_entropy += math.log(frames) * sequences * frames
         self.queries += sequences * frames
         self.late_queries += sequences * (frames - frames // 2)
 
@@ -172,9 +184,11 @@ class Observer:
             self.first = torch.zeros(heads, FIRST, dtype=torch.float64)
             self.sinks, self.entropy = (torch.zeros(heads, dtype=torch.float64) for _ in range(2))
             self.distance = torch.zeros(heads, 0, dtype=torch.float64)
+            self.even = torch.zeros(0, dtype=torch.float64)
             self.map = torch.zeros(min(MAP, frames), min(MAP, frames), dtype=torch.float64)
         if (more := frames - self.distance.shape[1]) > 0:
             self.distance = F.pad(self.distance, (0, more))
+            self.even = F.pad(self.even, (0, more), value=float(self.queries))
 
     def _add(self, weights: Tensor, start: int, low: int, frames: int, sinks: int) -> None:
         """Weights (n, H, queries, sinks + keys) of queries from ``start`` on keys from ``low`` on."""
@@ -203,8 +217,16 @@ class Observer:
             first=(self.first / self.late_queries).cumsum(1)[:, : self.distance.shape[1]],
             sinks=self.sinks / self.queries,
             entropy=self.entropy / self.queries,
-            map=(self.map / max(1, self.mapped)).float(),
+            map=(self.map / (self.mapped or 1.0)).float(),
+            even=self.even / self.queries,
+            positions=math.exp(self.even_entropy / self.queries),
         )
+
+
+def even_share(positions: int) -> Tensor:
+    """Share within +-k of queries that look at all positions alike, averaged over the queries: (positions,)."""
+    reach = torch.arange(positions, dtype=torch.float64)
+    return (positions * (2 * reach + 1) - reach * (reach + 1)) / positions**2
 
 
 def block_weights(q: Tensor, k: Tensor, start: int, stop: int, low: int, high: int, half: int, sinks: int) -> Tensor:

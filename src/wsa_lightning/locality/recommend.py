@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-import torch
 from torch import Tensor
 
 from wsa_lightning.errors import UserError
@@ -24,15 +23,9 @@ def recommended_window(statistics: HeadStatistics, share: float) -> int:
     return _holding(statistics.within.mean(0), share)
 
 
-def even_window(frames: int, share: float) -> int:
-    """The window that holds ``share`` of attention that is even over all frames: about 1.37 times them for 90 %."""
-    return _holding(even_share(frames), share)
-
-
-def even_share(positions: int) -> Tensor:
-    """Share within +-k of queries that look at all positions alike, averaged over the queries: (positions,)."""
-    reach = torch.arange(positions, dtype=torch.float64)
-    return (positions * (2 * reach + 1) - reach * (reach + 1)) / positions**2
+def even_window(statistics: HeadStatistics, share: float) -> int:
+    """The window that would hold ``share`` if the same queries looked at all frames alike: 1.37 of them for 90 %."""
+    return _holding(statistics.even, share)
 
 
 def _holding(within: Tensor, share: float) -> int:

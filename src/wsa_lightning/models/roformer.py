@@ -125,8 +125,11 @@ class Roformer(nn.Module):
         """Compile every layer with ``torch.compile``, in place: names of parameters stay, the first call waits for it.
 
         Layers of the same window share their code, so one compilation serves all of a length, and a second one all
-        other lengths.
+        other lengths. PyTorch gives up after 8 of the same code, so as many as the windows need are allowed.
         """
+        torch._dynamo.config.recompile_limit = max(
+            torch._dynamo.config.recompile_limit, 4 * len(set(self.config.windows))
+        )
         for layer in self.layers:
             layer.compile()
 

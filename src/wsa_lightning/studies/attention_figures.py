@@ -13,7 +13,6 @@ from torch import Tensor
 
 from wsa_lightning import figures
 from wsa_lightning.locality.measure import HeadStatistics
-from wsa_lightning.locality.recommend import even_share
 
 ZOOM = 30
 """Side of a zoom-in, as in the paper; maps of less than three times that are small enough to be seen whole."""
@@ -33,7 +32,7 @@ def locality_curves(statistics: Sequence[HeadStatistics], *, shares: Sequence[fl
         lines = panel.plot(reach, entry.within.T.numpy(), color=head, linewidth=0.9)
         lines[0].set_label("a head")
         panel.plot(reach, entry.within.mean(0).numpy(), color=mean, linewidth=2, label="mean of the heads")
-        held = even_share(positions).numpy() * float(entry.within[:, -1].mean())
+        held = entry.even.numpy() * float(entry.within[:, -1].mean())
         panel.plot(reach, held, color=even, linestyle="--", linewidth=1.4, label="even attention")
         for share in shares:
             panel.axhline(share, color="gray", linewidth=0.8, linestyle=":")
@@ -54,7 +53,7 @@ def attention_maps(statistics: Sequence[HeadStatistics]) -> Figure:
     figure, panels = _grid(statistics, height=2.9)
     placed = _placed(panels, statistics)
     for row, axis in zip(panels, UNITS, strict=True):
-        maps = [(panel, entry.map * len(entry.map)) for panel, entry in placed if entry.axis == axis]
+        maps = [(panel, entry.map) for panel, entry in placed if entry.axis == axis]
         norm = _colours([weights for _, weights in maps])
         for panel, weights in maps:
             image = _draw_map(panel, weights, norm)

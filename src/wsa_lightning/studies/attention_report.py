@@ -58,7 +58,7 @@ def summary_table(statistics: Sequence[HeadStatistics]) -> Table:
         near = [f"{float(held[min(reach, len(held) - 1)]):.3f}" for reach in (5, 8, 32)]
         first = f"{float(entry.first[:, min(7, entry.first.shape[1] - 1)].mean()):.3f}"
         sinks = f"{float(entry.sinks.mean()):.3f}"
-        looked_at = f"{float(entry.entropy.exp().mean()):.0f} of {entry.within.shape[1]}"
+        looked_at = f"{float(entry.entropy.exp().mean()):.0f} of {entry.positions:.0f}"
         windows = [str(recommended_windows([entry], share)[0]) if entry.axis == "time" else "" for share in SHARES]
         table.add_row(name_of(entry), *near, first, sinks, looked_at, *windows)
     return table
@@ -69,12 +69,12 @@ def config_lines(statistics: Sequence[HeadStatistics], config: RoformerConfig) -
 
     A windowed student is not held against even attention, which it could not have.
     """
-    frames = next(entry.within.shape[1] for entry in statistics if entry.axis == "time")
+    first = next(entry for entry in statistics if entry.axis == "time")
     is_full = all(window is None for window in config.windows)
     lines = []
     for share in SHARES:
         windows = recommended_windows(statistics, share)
         own = f"--model.window '{windows}'   or, for all layers,  --model.window {max(windows)}"
-        even = f"   (even attention: {even_window(frames, share)})" if is_full else ""
+        even = f"   (even attention: {even_window(first, share)})" if is_full else ""
         lines.append(f"{share:.0%}: {own}{even}")
     return lines

@@ -53,6 +53,13 @@ class SeparationModule(L.LightningModule):
     ) -> None:
         super().__init__()
         check_weights(loss)
+        for key, value in (
+            ("learning_rate", learning_rate),
+            ("weight_decay", weight_decay),
+            ("sink_learning_rate", 0.0 if sink_learning_rate is None else sink_learning_rate),
+        ):
+            if not (math.isfinite(value) and value >= 0):  # torch looks at its defaults alone, not at groups
+                raise UserError(f"model.{key} is {value}: expected a finite number >= 0")
         if compile and (taps := taps_needed(loss)):
             raise UserError(
                 f"model.compile is true and model.loss looks at {', '.join(sorted(taps))} states inside the layers, "
@@ -167,7 +174,9 @@ class SeparationModule(L.LightningModule):
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """The network, and the sinks apart where they have a learning rate of their own."""
         if self.sink_learning_rate is not None and not self.net.config.sinks:
-            raise UserError(f"model.sink_learning_rate is {self.sink_learning_rate}, but the student has no sinks")
+            raise UserError(
+                f"model.sink_learning_rate is {self.sink_learning_rate}, but the model has no sinks: set it to null"
+            )
         own = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
         if self.sink_learning_rate is None:
             return [{"params": list(self.net.parameters()), **own}]
@@ -230,6 +239,7 @@ class SeparationModule(L.LightningModule):
 
     def _keep_configured_optimizer(self, checkpoint: dict[str, Any]) -> None:
         """Let the options beat the learning rates and weight decay that the checkpoint's optimizer was made with."""
+        steps = self.planned_steps()
         ours = [(group["lr"], group["weight_decay"]) for group in self._parameter_groups()]
         for optimizer in checkpoint.get("optimizer_states", []):
             if len(optimizer["param_groups"]) != len(ours):
@@ -238,11 +248,13 @@ class SeparationModule(L.LightningModule):
                     f"{'with' if self.sink_learning_rate is None else 'without'} one: use the options it was trained "
                     "with, or start afresh without --ckpt_path"
                 )
-            for group, (rate, decay) in zip(optimizer["param_groups"], ours, strict=True):
-                group["lr"] *= rate / group["initial_lr"]
-                group["initial_lr"], group["weight_decay"] = rate, decay
-        for schedule in checkpoint.get("lr_schedulers", []):
+        for optimizer, schedule in zip(
+            checkpoint.get("optimizer_states", []), checkpoint.get("lr_schedulers", []), strict=True
+        ):
             schedule["base_lrs"] = [rate for rate, _ in ours]
+            factor = self._learning_rate_factor(schedule["last_epoch"], steps)
+            for group, (rate, decay) in zip(optimizer["param_groups"], ours, strict=True):
+                group["lr"], group["initial_lr"], group["weight_decay"] = rate * factor, rate, decay
 
     def on_validation_start(self) -> None:
         """Insist on a network."""

@@ -4,6 +4,7 @@ import logging
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from wsa_lightning.checkpoints import to_student
@@ -47,16 +48,21 @@ class StudentModule(SeparationModule):
     def adopt(self, teacher: Roformer, mixtures: Tensor | None = None) -> None:
         """Become a student of ``teacher``: its weights, this module's window, fresh sinks.
 
+        The noise of fresh sinks follows ``seed_everything``. A teacher with as many sinks as asked for keeps its own.
+
         Args:
             teacher: any model.
             mixtures: (B, C, N) of music, for ``sink_start: frames``.
         """
+        if self.sinks and teacher.config.sinks == self.sinks:
+            logger.warning("the teacher has %d sinks: kept as they are, model.sink_start has no say", self.sinks)
         student = to_student(
             teacher,
             window=self.window,
             sinks=self.sinks,
             sink_start=self.sink_start,
             mixtures=mixtures,
+            seed=torch.initial_seed(),
             share=True,  # copied in the next line
         )
         self.take(student)

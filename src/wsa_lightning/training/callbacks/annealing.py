@@ -8,6 +8,7 @@ import lightning as L
 from torch.optim import Optimizer
 
 from wsa_lightning.errors import UserError
+from wsa_lightning.models import describe_window
 from wsa_lightning.models.transformer import Attention
 from wsa_lightning.training.module import SeparationModule
 
@@ -38,6 +39,19 @@ class WindowAnnealingCallback(L.Callback):
             return None
         return self.windows[step * len(self.windows) // self.steps]
 
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Refuse a schedule that changes nothing, or that has no end within this training."""
+        if not self.windows:
+            return
+        assert isinstance(pl_module, SeparationModule)
+        own = pl_module.net.config.windows
+        if not any(window is not None and window < self.windows[0] for window in own):
+            raise UserError(
+                f"annealing.windows is {self.windows}, but the model's own are {describe_window(list(own))}: expected "
+                "wider ones to begin with; or set annealing.windows [] and annealing.steps 0"
+            )
+        _end_within(pl_module, "annealing.steps", self.steps)
+
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
@@ -54,6 +68,12 @@ class WindowAnnealingCallback(L.Callback):
         """Leave the student as it will be used."""
         if self.windows:
             widen(pl_module, None)
+
+
+def _end_within(module: SeparationModule, key: str, steps: int) -> None:
+    """Refuse a phase that leaves no step of the training for what it prepares."""
+    if steps >= (planned := module.planned_steps()):
+        raise UserError(f"{key} is {steps}, but the whole training has {planned} steps: expected fewer than that")
 
 
 def widen(pl_module: L.LightningModule, least: int | None) -> None:
@@ -77,13 +97,20 @@ class SinkWarmupCallback(L.Callback):
             raise UserError(f"sink_warmup.steps is {steps}: expected 0 or more")
         self.steps = steps
 
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Refuse a phase without sinks, or one that never ends."""
+        if not self.steps:
+            return
+        assert isinstance(pl_module, SeparationModule)
+        if not pl_module.net.config.sinks:
+            raise UserError(f"sink_warmup.steps is {self.steps}, but the student has no sinks: set it to 0")
+        _end_within(pl_module, "sink_warmup.steps", self.steps)
+
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         """Drop the gradients of all but the sinks; AdamW leaves alone what has none, DDP has already reduced them."""
         if trainer.global_step >= self.steps:
             return
         assert isinstance(pl_module, SeparationModule)
-        if not pl_module.net.config.sinks:
-            raise UserError(f"sink_warmup.steps is {self.steps}, but the student has no sinks: set it to 0")
         for name, parameter in pl_module.net.named_parameters():
             if name != "sinks":
                 parameter.grad = None

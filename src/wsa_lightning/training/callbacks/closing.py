@@ -74,6 +74,7 @@ def hyperparameters(trainer: L.Trainer, module: SeparationModule) -> dict[str, A
         "depth": config.depth,
         **{f"weight/{name}": weight for name, weight in module.loss.items()},
         "learning_rate": module.learning_rate,
+        "sink_learning_rate": module.learning_rate if module.sink_learning_rate is None else module.sink_learning_rate,
         "steps": trainer.global_step,
         "precision": str(trainer.precision),
         **{key: value for key, value in data.items() if isinstance(value, (int, float, str))},

@@ -19,7 +19,6 @@ REMEDIES = (
     "lower data.batch_size (and raise trainer.accumulate_grad_batches by as much: the step stays the same), "
     "set model.activation_checkpointing true, or set trainer.precision bf16-mixed"
 )
-_ALLOCATOR_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 
 
 class MemoryCallback(L.Callback):
@@ -63,10 +62,3 @@ def free_memory(device: torch.device) -> int | None:
         return None
     line = next(line for line in meminfo.read_text(encoding="ascii").splitlines() if line.startswith("MemAvailable"))
     return int(line.split()[1]) * 1024
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation on a GPU, on the CPU or in NumPy failed."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _ALLOCATOR_WORDS)

@@ -190,7 +190,9 @@ def test_a_teacher_trains_from_scratch(wsa: Run, songs: Path, tmp_path: Path) ->
     result = wsa(
         "fit", "--config", "configs/teacher.yaml", "--config", "configs/scale/tiny.yaml", "--data.root", songs,
         "--trainer.default_root_dir", tmp_path, "--model.dim", 16, "--model.depth", 1,
+        "--trainer.enable_progress_bar", "false",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
+    assert "it/s" not in result.stdout + result.stderr, "no bar was wanted"
     assert load(tmp_path / "model.safetensors").config.window is None
     assert "val/teacher_usdr" not in events(tmp_path).Tags()["scalars"]

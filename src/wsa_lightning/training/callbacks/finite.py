@@ -64,7 +64,9 @@ class FiniteCallback(L.Callback):
         """Let a loss that is not finite turn its whole gradient into NaN (an infinite L1 has a finite one)."""
         terms = dict(pl_module.terms) if isinstance(pl_module, SeparationModule) else {}
         self._step.append(Seen(self._batch, loss.detach(), terms))
-        loss.register_hook(lambda gradient: torch.where(loss.detach().isfinite(), gradient, torch.nan))
+        # A hook that held the loss itself would be held by it: no step's graph would ever be freed.
+        is_finite = loss.detach().isfinite()
+        loss.register_hook(lambda gradient: torch.where(is_finite, gradient, torch.nan))
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer

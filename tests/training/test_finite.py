@@ -1,5 +1,7 @@
 """NaN and infinity never reach the weights; the batch is saved and everything is named."""
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +118,23 @@ def test_skipping_stops_at_its_cap(songs: Path, tiny_teacher: Path, tmp_path: Pa
 def test_impossible_options_are_refused(options: dict[str, Any], word: str) -> None:
     with pytest.raises(UserError, match=word):
         FiniteCallback(**options)
+
+
+class Losses(Poison):
+    """Poisons nothing; notes how many of the losses of earlier steps, each of which holds its graph, are still there."""
+
+    def __init__(self) -> None:
+        super().__init__("nothing", set())
+        self.losses: list[weakref.ref[torch.Tensor]] = []
+        self.alive: list[int] = []
+
+    def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: torch.Tensor) -> None:
+        gc.collect()
+        self.alive.append(sum(reference() is not None for reference in self.losses))
+        self.losses.append(weakref.ref(loss))
+
+
+def test_no_step_outlives_the_next_one(songs: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    losses = Losses()
+    fit(songs, tiny_teacher, tmp_path, losses, FiniteCallback())
+    assert losses.alive == [0, 0, 0, 0]

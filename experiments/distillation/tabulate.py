@@ -24,7 +24,7 @@ SWEEPS = ("before", "control", "alone", "together_w10_s8", "together_w4_s4")
 METRICS = ("usdr", "csdr", "bleedless", "fullness", "leakage")
 VALIDATION = "val_usdr_mean"
 """One number a run, the mean over the validation songs; scores.csv repeats it in every line of the run."""
-BEST = ("layers-4-16", "sinks-rate")
+BEST = ("imitation", "layers-4-16")
 """The two arms that together_w10_s8.yaml combines."""
 COLUMNS = (*METRICS, VALIDATION)
 FIGURES = {

@@ -29,9 +29,9 @@ def test_every_arm_runs_with_options_of_its_own(monkeypatch: pytest.MonkeyPatch)
         assert options.get("model.loss.distill/mask", options.get("model.loss.distill/mask_weighted")) == 10.0
         for shared in ("trainer.max_epochs", "data.steps_per_epoch", "model.learning_rate"):
             assert options[shared] == control[shared]
-    both = next(p for p in read_sweep(STUDY / "together_w4_s4.yaml", base_config()).points if "-rate-la" in p.name)
-    assert (both.identity["options"]["model.sink_learning_rate"], both.identity["options"]["model.sinks"]) == (0.01, 4)
-    assert [path.name for path in both.configs][-2:] == ["sinks_rate.yaml", "layers_2_6.yaml"]
+    both = next(p for p in read_sweep(STUDY / "together_w4_s4.yaml", base_config()).points if "-imitation-la" in p.name)
+    assert (both.identity["options"]["model.window"], both.identity["options"]["model.sinks"]) == ([2, 6], 4)
+    assert [path.name for path in both.configs][-2:] == ["imitation.yaml", "layers_2_6.yaml"]
 
 
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, Path]:

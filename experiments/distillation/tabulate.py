@@ -20,7 +20,7 @@ from wsa_lightning.studies.sweep import label, read_sweep
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- tables: tabulate.py -->", "<!-- end -->"
-SWEEPS = ("before", "control", "alone", "together_w10_s8", "together_w4_s4")
+SWEEPS = ("before", "control", "alone", "together_w10_s8", "together_w4_s4", "long")
 METRICS = ("usdr", "csdr", "bleedless", "fullness", "leakage")
 VALIDATION = "val_usdr_mean"
 """One number a run, the mean over the validation songs; scores.csv repeats it in every line of the run."""
@@ -117,6 +117,7 @@ def tables_of(kept: dict[Run, Scores]) -> dict[str, dict[str, dict[int, Scores]]
         "Each alone, w 10, S 8, seed 0": (first, alone),
         "The best two and both, w 10, S 8": ({**control, **together}, together),
         "The best two and both, w 4, S 4": ({**control, **arms["together_w4_s4"]}, arms["together_w4_s4"]),
+        "Trained for longer, w 10, S 8, 450 steps": (arms["long"], arms["long"]),
     }
     return {title: table for title, (table, needed) in tables.items() if needed}
 

@@ -121,7 +121,7 @@ def test_impossible_options_are_refused(options: dict[str, Any], word: str) -> N
 
 
 class Losses(Poison):
-    """Poisons nothing; notes how many of the losses of earlier steps, each of which holds its graph, are still there."""
+    """Poisons nothing; notes how many losses of earlier steps, each with its graph, are still there."""
 
     def __init__(self) -> None:
         super().__init__("nothing", set())

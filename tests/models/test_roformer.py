@@ -146,3 +146,19 @@ def test_a_config_survives_plain_data_and_refuses_unknown_keys() -> None:
     assert RoformerConfig.from_dict(config.to_dict()) == config
     with pytest.raises(UserError, match="widnow"):
         RoformerConfig.from_dict({"widnow": 3})
+
+
+def test_a_model_with_a_window_of_its_own_in_each_of_many_layers_compiles_all_of_them() -> None:
+    windows = [2 * layer for layer in range(1, 11)]
+    torch.manual_seed(0)
+    model = Roformer(replace(TINY, depth=len(windows), window=windows, sinks=2), backend="blocked")
+    song = mixture()
+    plain = model(song).audio
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    model.compile_layers(backend="eager")
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        torch.testing.assert_close(model(song).audio, plain, atol=1e-6, rtol=1e-5)
+        with torch.no_grad():
+            torch.testing.assert_close(model(song).audio, plain, atol=1e-5, rtol=1e-4)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 2 * len(windows)

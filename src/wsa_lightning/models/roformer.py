@@ -121,17 +121,20 @@ class Roformer(nn.Module):
         interleaved = torch.view_as_real(frames).flatten(1, 2)  # (n, F C, 2)
         return self.band_split(interleaved[None])[0]
 
-    def compile_layers(self) -> None:
+    def compile_layers(self, backend: str = "inductor") -> None:
         """Compile every layer with ``torch.compile``, in place: names of parameters stay, the first call waits for it.
 
         Layers of the same window share their code, so one compilation serves all of a length, and a second one all
         other lengths. PyTorch gives up after 8 of the same code, so as many as the windows need are allowed.
+
+        Args:
+            backend: ``torch.compile``'s; ``eager`` needs no compiler, and gains nothing.
         """
         torch._dynamo.config.recompile_limit = max(
             torch._dynamo.config.recompile_limit, 4 * len(set(self.config.windows))
         )
         for layer in self.layers:
-            layer.compile()
+            layer.compile(backend=backend)
 
     def prepend_sinks(self, x: Tensor) -> Tensor:
         """(B, T, K, D) -> (B, S + T, K, D): the learned sink tokens in front of the frames, the same for all."""

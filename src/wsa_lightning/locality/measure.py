@@ -168,9 +168,9 @@ class Observer:
             stop = min(start + BLOCK_QUERIES, frames)
             low, high = max(0, start - half), min(frames, stop + half)  # frames that these queries may see
             for part in range(0, sequences, together):
-                weights = block_weights(
-                    q[part : part + together], k[part : part + together], start, stop, low, high, half, sinks
-                )
+                block = q[part : part + together], k[part : part + together]
+                weights, entropy = block_weights(*block, start, stop, low, high, half, sinks)
+                self.entropy += entropy.sum((0, 2)).cpu().double()
                 self._add(weights, start, low, frames, sinks)
         if self.drawing:
             self.mapped += sequences * heads / frames
@@ -192,7 +192,6 @@ class Observer:
 
     def _add(self, weights: Tensor, start: int, low: int, frames: int, sinks: int) -> None:
         """Weights (n, H, queries, sinks + keys) of queries from ``start`` on keys from ``low`` on."""
-        self.entropy += torch.special.entr(weights).sum((0, 2, 3)).cpu().double()
         summed = weights.sum(0).cpu().double()  # (H, queries, sinks + keys)
         self.sinks += summed[..., :sinks].sum((1, 2))
         summed = summed[..., sinks:]
@@ -229,15 +228,23 @@ def even_share(positions: int) -> Tensor:
     return (positions * (2 * reach + 1) - reach * (reach + 1)) / positions**2
 
 
-def block_weights(q: Tensor, k: Tensor, start: int, stop: int, low: int, high: int, half: int, sinks: int) -> Tensor:
-    """Softmax weights of frames [start, stop) on the sinks and on frames [low, high), in fp32.
+def block_weights(
+    q: Tensor, k: Tensor, start: int, stop: int, low: int, high: int, half: int, sinks: int
+) -> tuple[Tensor, Tensor]:
+    """Softmax weights of frames [start, stop) on the sinks and on frames [low, high), and their entropies, in fp32.
 
-    q, k: (n, H, sinks + frames, dim_head); result (n, H, stop - start, sinks + high - low).
+    q, k: (n, H, sinks + frames, dim_head); results (n, H, stop - start, sinks + high - low), (n, H, stop - start).
     """
-    queries = q[:, :, sinks + start : sinks + stop].float()  # (n, H, b, E)
+    queries = q[:, :, sinks + start : sinks + stop].float() * q.shape[-1] ** -0.5  # (n, H, b, E)
     keys = torch.cat((k[:, :, :sinks], k[:, :, sinks + low : sinks + high]), dim=2).float()  # (n, H, S + l, E)
-    scores = queries @ keys.transpose(-1, -2) * q.shape[-1] ** -0.5  # (n, H, b, S + l)
-    query = torch.arange(start, stop, device=q.device)[:, None]
-    key = torch.arange(low, high, device=q.device)[None, :]
-    hidden = F.pad((query - key).abs() > half, (sinks, 0), value=False)  # (b, S + l)
-    return scores.masked_fill_(hidden, float("-inf")).softmax(-1)
+    scores = queries @ keys.transpose(-1, -2)  # (n, H, b, S + l)
+    if half < max(stop - low, high - start):
+        query = torch.arange(start, stop, device=q.device)[:, None]
+        key = torch.arange(low, high, device=q.device)[None, :]
+        hidden = F.pad((query - key).abs() > half, (sinks, 0), value=False)  # (b, S + l)
+        scores.masked_fill_(hidden, float("-inf"))
+    highest, weights = scores.amax(-1), scores.softmax(-1)
+    # Entropy = log of the softmax's sum - mean score: no logarithm of every weight, which took longest of all.
+    log_sum = highest - weights.amax(-1).log()  # (n, H, b)
+    mean_score = (queries * (weights @ keys)).sum(-1)  # (n, H, b)
+    return weights, (log_sum - mean_score).clamp_min(0)

@@ -14,6 +14,8 @@ from wsa_lightning.metrics.spectrum import slaney_mel_bank
 
 NAMES = {"sdr": usdr, "si_sdr": si_sdr, "l1_freq": l1_freq, "bleedless": bleedless, "fullness": fullness}
 EXACT = 1e-6
+ROUNDED = 5e-5
+"""Of a case without noise: in empty bins bleedless and fullness see the rounding of the FFT, another on each CPU."""
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: f"seed {case['case']['seed']}")
 
 
@@ -31,7 +33,8 @@ def museval_sdr(estimates: Tensor, targets: Tensor, sample_rate: int) -> np.ndar
 @pytest.mark.parametrize("name", NAMES)
 def test_a_metric_agrees_with_the_communitys_code(name: str, case: dict[str, Any]) -> None:
     signals = golden_signals(**case["case"])
-    assert NAMES[name](signals.estimate, signals.target) == pytest.approx(case["metrics"][name], rel=EXACT)
+    close = ROUNDED if name in ("bleedless", "fullness") and not case["case"]["noise"] else EXACT
+    assert NAMES[name](signals.estimate, signals.target) == pytest.approx(case["metrics"][name], rel=close)
 
 
 @cases

@@ -16,6 +16,7 @@ import numpy as np
 
 from wsa_lightning.configs import base_config
 from wsa_lightning.metrics.paired import Difference, paired_difference
+from wsa_lightning.studies.point import Point
 from wsa_lightning.studies.sweep import label, read_sweep
 
 HERE = Path(__file__).parent
@@ -26,6 +27,7 @@ VALIDATION = "val_usdr_mean"
 """One number a run, the mean over the validation songs; scores.csv repeats it in every line of the run."""
 BEST = ("imitation", "layers-4-16")
 """The two arms that together_w10_s8.yaml combines."""
+CHUNK_SECONDS = 2.0
 COLUMNS = (*METRICS, VALIDATION)
 FIGURES = {
     "val uSDR, mean": (VALIDATION, None),
@@ -56,10 +58,17 @@ def read_tested(folder: Path, role: str) -> Scores:
     return {metric: {song: float(np.mean(stems)) for song, stems in songs.items()} for metric, songs in scores.items()}
 
 
-def read_validated(folder: Path) -> float:
-    """The last validation of ``fit``; NaN of a student that was only tested."""
-    summary = folder / "summary.json"
-    return float(json.loads(summary.read_text(encoding="utf-8"))["val/usdr_mean"]) if summary.is_file() else math.nan
+def read_validated(point: Point) -> float:
+    """The last validation of ``fit``; NaN of one only tested, or validated in chunks of another length."""
+    summary = point.folder / "summary.json"
+    if not summary.is_file() or point.identity["options"]["data.chunk_seconds"] != CHUNK_SECONDS:
+        return math.nan
+    return float(json.loads(summary.read_text(encoding="utf-8"))["val/usdr_mean"])
+
+
+def with_validation(scores: Scores, value: float) -> Scores:
+    """The scores, and the run's validation beside every song."""
+    return {**scores, VALIDATION: dict.fromkeys(scores["usdr"], value)}
 
 
 def finished(runs: Path) -> Iterator[tuple[Run, Scores]]:
@@ -69,15 +78,9 @@ def finished(runs: Path) -> Iterator[tuple[Run, Scores]]:
         folder = runs / Path(read_sweep(file, base_config()).file.folder).name
         for point in read_sweep(file, base_config(), folder).points:
             if point.is_finished:
-                for run, role, validated in (
-                    ((name, label(point.axes.get("config", name)), int(point.axes["seed"])), "student", True),
-                    (TEACHER, "teacher", False),
-                ):
-                    scores = read_tested(point.folder, role)
-                    # Chunks of another length are another validation.
-                    alike = "long_chunks" not in str(point.configs)
-                    validation = read_validated(point.folder) if validated and alike else math.nan
-                    yield run, {**scores, VALIDATION: dict.fromkeys(scores["usdr"], validation)}
+                run = (name, label(point.axes.get("config", name)), int(point.axes["seed"]))
+                yield run, with_validation(read_tested(point.folder, "student"), read_validated(point))
+                yield TEACHER, with_validation(read_tested(point.folder, "teacher"), math.nan)
 
 
 def read_kept(path: Path) -> dict[Run, Scores]:

@@ -190,7 +190,10 @@ def test_a_stopped_point_is_requeued_unless_its_job_was_cancelled(
     assert point.state["note"] == "job 12_3 was cancelled"
 
 
-def test_an_element_says_in_the_points_state_that_its_configuration_changed(tmp_path: Path) -> None:
+def test_an_element_says_in_the_points_state_that_its_configuration_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
     read(tmp_path).points[0].make_ready("fit")
     sweep = read(tmp_path, overrides={"trainer.max_epochs": 77})
     (sweep.points[0].folder / "config.yaml").touch()
@@ -198,6 +201,34 @@ def test_an_element_says_in_the_points_state_that_its_configuration_changed(tmp_
         run_element(sweep.file, sweep.points[0])
     assert sweep.points[0].state["state"] == "failed"
     assert "trainer.max_epochs: " in sweep.points[0].state["note"]
+
+
+@pytest.mark.parametrize("known", ["", "11"])
+def test_an_element_whose_sweep_died_before_writing_its_job_down_does_so_itself(
+    known: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path, monkeypatch, srun="exit 3", squeue="echo 11 COMPLETED; echo 12 RUNNING")
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    sweep = read(tmp_path, retries=0)
+    if known:
+        submitted(sweep.points[0], known)
+    with pytest.raises(RuntimeError):
+        run_element(sweep.file, sweep.points[0])
+    assert cluster.is_alive(cluster.list_jobs(), sweep.points[0]), "the same sweep would submit the point again"
+
+
+def test_an_element_leaves_its_point_to_the_job_that_was_submitted_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in(tmp_path, monkeypatch, srun=f"touch {tmp_path}/ran", squeue="echo 12 RUNNING; echo 13 PENDING")
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    sweep = read(tmp_path)
+    point = submitted(sweep.points[0], "13")
+    before = point.state
+    run_element(sweep.file, point)
+    assert "was submitted again as job 13" in capsys.readouterr().out
+    assert point.state == before
+    assert not (tmp_path / "ran").exists()
 
 
 # An element in a process of its own: POSIX locks do not hold within one, and the signal must reach no test.
@@ -212,7 +243,10 @@ run_element(sweep.file, sweep.points[0])
 """
 
 
-def test_an_element_that_finds_its_point_running_fails_and_leaves_the_state_alone(tmp_path: Path) -> None:
+def test_an_element_that_finds_its_point_running_fails_and_leaves_the_state_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
     point = read(tmp_path).points[0]
     point.claim("fit")
     point.set_state("running", stage="fit", pid=1)

@@ -59,7 +59,7 @@ def submit(sweep: Sweep, points: Sequence[Point]) -> None:
     except FailedJobError as error:
         raise UserError(f"sbatch refused the jobs ({one_line(error)}): mend the keys under slurm") from error
     for point, job in zip(points, jobs, strict=True):
-        write_json(point.folder.parent / ".jobs" / f"{point.name}.json", {"job": job.job_id})
+        _write_job(point, job.job_id)
         if point.state.get("state") != "running":
             point.set_state("submitted", note=f"job {job.job_id}")
 
@@ -113,6 +113,9 @@ def run_element(file: SweepFile, point: Point) -> None:
     """
     if point.is_finished:
         return
+    if not _is_ours(point):
+        print(f"{point.name} was submitted again as job {job_of(point)}: this one leaves it to that")
+        return
     if changes := point.changes():
         note = f"{point.name} was submitted with another configuration: {'; '.join(changes)}"
         point.set_state("failed", note=note)
@@ -131,6 +134,18 @@ def run_element(file: SweepFile, point: Point) -> None:
         raise RuntimeError(pool.reasons[point.name])
     elif signal.SIGTERM in pool.interrupts:
         sys.exit(128 + signal.SIGTERM)  # a job that ends with 0 would stand as COMPLETED in Slurm's books
+
+
+def _is_ours(point: Point) -> bool:
+    """Whether this element has the point; written down, for a ``sweep`` killed after sbatch has not said so.
+
+    Such a sweep, called again, submits its points again. Of two jobs, the one known last has the point.
+    """
+    known = job_of(point)
+    if known and known != own_job() and is_alive(list_jobs(), point):
+        return False
+    _write_job(point, own_job())
+    return True
 
 
 def _make_pool(file: SweepFile, point: Point) -> Pool:
@@ -242,8 +257,16 @@ def is_alive(jobs: dict[str, str], point: Point) -> bool:
 
 
 def job_of(point: Point) -> str:
-    """The id of the job that was submitted last for a point, or nothing."""
-    return str(read_json(Path(point.folder.parent) / ".jobs" / f"{point.name}.json").get("job", ""))
+    """The id of the job that was submitted last for a point, or else that took it, or nothing."""
+    return str(read_json(_job_file(point)).get("job", ""))
+
+
+def _write_job(point: Point, job: str) -> None:
+    write_json(_job_file(point), {"job": job})
+
+
+def _job_file(point: Point) -> Path:
+    return point.folder.parent / ".jobs" / f"{point.name}.json"
 
 
 def _own(file: SweepFile, key: str) -> Any:

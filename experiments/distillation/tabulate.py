@@ -21,12 +21,13 @@ from wsa_lightning.studies.sweep import label, read_sweep
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- tables: tabulate.py -->", "<!-- end -->"
-SWEEPS = ("before", "control", "alone", "together_w10_s8", "together_w4_s4", "long")
+SWEEPS = ("before", "control", "alone", "together_w10_s8", "together_w4_s4", "long", "deep")
 METRICS = ("usdr", "csdr", "bleedless", "fullness", "leakage")
 VALIDATION = "val_usdr_mean"
 """One number a run, the mean over the validation songs; scores.csv repeats it in every line of the run."""
-BEST = ("imitation", "layers-4-16")
-"""The two arms that together_w10_s8.yaml combines."""
+COMPARED = ("plain", "imitation", "layers-4-16")
+"""The arms of alone.yaml that stand beside together_w10_s8.yaml: the recipe as it is, and the two that are combined."""
+DEEP = "A teacher of four layers, w 10, S 8"
 CHUNK_SECONDS = 2.0
 COLUMNS = (*METRICS, VALIDATION)
 FIGURES = {
@@ -41,10 +42,16 @@ FIGURES = {
     "leakage - teacher": ("leakage", "teacher"),
 }
 Run = tuple[str, str, int]
-"""Sweep, arm, seed; the teacher is a run of its own, with seed 0."""
+"""Sweep, arm, seed; a teacher is a run of its own, with seed 0."""
 Scores = dict[str, dict[str, float]]
 """Metric to song to score, the mean over its stems; NaN where a song has none."""
-TEACHER: Run = ("teacher", "teacher", 0)
+TEACHERS = {"deep": "deep_teacher"}
+"""Sweeps whose teacher is not the shipped one."""
+
+
+def teacher_of(sweep: str) -> Run:
+    """The teacher of a sweep, as a run."""
+    return TEACHERS.get(sweep, "teacher"), "teacher", 0
 
 
 def read_tested(folder: Path, role: str) -> Scores:
@@ -80,7 +87,7 @@ def finished(runs: Path) -> Iterator[tuple[Run, Scores]]:
             if point.is_finished:
                 run = (name, label(point.axes.get("config", name)), int(point.axes["seed"]))
                 yield run, with_validation(read_tested(point.folder, "student"), read_validated(point))
-                yield TEACHER, with_validation(read_tested(point.folder, "teacher"), math.nan)
+                yield teacher_of(name), with_validation(read_tested(point.folder, "teacher"), math.nan)
 
 
 def read_kept(path: Path) -> dict[Run, Scores]:
@@ -105,24 +112,30 @@ def write_kept(path: Path, kept: dict[Run, Scores]) -> None:
                 writer.writerow([*run, song, *(f"{scores[metric][song]:.4f}" for metric in COLUMNS)])
 
 
-def tables_of(kept: dict[Run, Scores]) -> dict[str, dict[str, dict[int, Scores]]]:
-    """Title to arm to seed to scores; the control leads each table."""
+def tables_of(kept: dict[Run, Scores]) -> dict[str, tuple[dict[str, dict[int, Scores]], Run]]:
+    """Title to arm to seed to scores, and the teacher; the control leads each table."""
     arms: dict[str, dict[str, dict[int, Scores]]] = {name: {} for name in SWEEPS}
     for (sweep, arm, seed), scores in kept.items():
         if sweep in arms:
             arms[sweep].setdefault(arm, {})[seed] = scores
     control, alone = arms["control"], arms["alone"]
     first = {arm: {0: seeds[0]} for arm, seeds in {**control, **alone}.items() if 0 in seeds}
-    best = {arm: alone[arm] for arm in BEST if arm in alone}
-    together = {**best, **arms["together_w10_s8"]}
+    compared = {arm: alone[arm] for arm in COMPARED if arm in alone}
+    together = {**compared, **arms["together_w10_s8"]}
     tables = {
         "Before training": (arms["before"], arms["before"]),
         "Each alone, w 10, S 8, seed 0": (first, alone),
         "The best two and both, w 10, S 8": ({**control, **together}, together),
         "The best two and both, w 4, S 4": ({**control, **arms["together_w4_s4"]}, arms["together_w4_s4"]),
         "Trained for longer, w 10, S 8, 450 steps": (arms["long"], arms["long"]),
+        DEEP: (arms["deep"], arms["deep"]),
     }
-    return {title: table for title, (table, needed) in tables.items() if needed}
+    teachers = {DEEP: teacher_of("deep")}
+    return {
+        title: (table, teachers.get(title, teacher_of("control")))
+        for title, (table, needed) in tables.items()
+        if needed
+    }
 
 
 def cell(figure: str, seeds: dict[int, Scores], table: dict[str, dict[int, Scores]], teacher: Scores) -> str:
@@ -163,9 +176,9 @@ def main() -> None:
         sys.exit(f"{HERE / 'scores.csv'} and the runs were scored on different songs: move that file away first")
     if not any(sweep == "control" for sweep, *_ in kept):
         sys.exit("the control is not finished: run experiments/distillation/control.yaml first (README.md)")
-    order = (*SWEEPS, TEACHER[0])
+    order = (*SWEEPS, *sorted({teacher_of(sweep)[0] for sweep in SWEEPS}, reverse=True))
     write_kept(HERE / "scores.csv", dict(sorted(kept.items(), key=lambda item: order.index(item[0][0]))))
-    tables = "\n\n".join(markdown(title, table, kept[TEACHER]) for title, table in tables_of(kept).items())
+    tables = "\n\n".join(markdown(title, table, kept[teacher]) for title, (table, teacher) in tables_of(kept).items())
     readme = HERE / "README.md"
     head, rest = readme.read_text(encoding="utf-8").split(BEGIN)
     readme.write_text(f"{head}{BEGIN}\n{tables}\n{END}{rest.split(END)[1]}", encoding="utf-8")

@@ -26,7 +26,8 @@ def test_every_arm_runs_with_options_of_its_own(monkeypatch: pytest.MonkeyPatch)
     control = read_sweep(STUDY / "control.yaml", base_config()).points[0].identity["options"]
     for point in points:
         options = point.identity["options"]
-        assert options.get("model.loss.distill/mask", options.get("model.loss.distill/mask_weighted")) == 10.0
+        masks = {options.get("model.loss.distill/mask"), options.get("model.loss.distill/mask_weighted")} - {None}
+        assert masks <= {10.0, 30.0} and masks
         for shared in ("trainer.max_epochs", "data.steps_per_epoch", "model.learning_rate"):
             assert options[shared] == control[shared]
     both = next(p for p in read_sweep(STUDY / "together_w4_s4.yaml", base_config()).points if "-imitation-la" in p.name)
@@ -77,12 +78,13 @@ def test_the_tables_hold_paired_differences_to_the_control_and_are_stable(
         tabulate.main()
         said = capsys.readouterr().out.splitlines()
         expected = ("control", 3), ("alone", 2), ("together_w10_s8", 0), ("together_w4_s4", 2)
-        expected = (("before", 0), *expected, ("long", 0))
+        expected = (("before", 0), *expected, ("long", 0), ("deep", 0))
         new = dict(zip(("control", "alone", "together_w4_s4"), found, strict=True))
         assert said == [f"{name}: {new.get(name, 0)} finished points, {known} in all" for name, known in expected]
         lines = (here / "README.md").read_text().splitlines()
         assert [line for line in lines if line.startswith("### ")] == [
             "### Each alone, w 10, S 8, seed 0",
+            "### The best two and both, w 10, S 8",
             "### The best two and both, w 4, S 4",
         ]
         cells = {tuple(line.split(" | ")[:2]): line.split(" | ")[2:7] for line in lines if line.startswith("| ")}
@@ -120,3 +122,13 @@ def test_scores_of_other_songs_are_not_mixed_into_the_tables(tmp_path: Path, mon
     write_tested_run_of(here, tmp_path, "control", "seed1", songs=("One", "Three"))
     with pytest.raises(SystemExit, match="different songs: move that file away"):
         tabulate.main()
+
+
+def test_each_teacher_is_compared_with_its_own_students(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tabulate, here = study(tmp_path, monkeypatch)
+    write_tested_run_of(here, tmp_path, "control", "seed0", usdr=10.0, teacher_usdr=9.0)
+    write_tested_run_of(here, tmp_path, "deep", "arm-control_seed0", usdr=10.0, teacher_usdr=7.0)
+    tabulate.main()
+    rows = [line.split(" | ") for line in (here / "README.md").read_text().splitlines() if line.startswith("| control")]
+    assert [row[6] for row in rows] == ["+3.00 (+3.00 .. +3.00)"]
+    assert (here / "scores.csv").read_text().count("deep_teacher") == 3

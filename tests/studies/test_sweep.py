@@ -1,6 +1,7 @@
 """A sweep file unfolds into the points it says, and refuses what makes none."""
 
 import json
+import subprocess
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -229,8 +230,8 @@ OPTIONS = st.dictionaries(
 
 @given(base=OPTIONS, given_options=OPTIONS)
 def test_a_point_is_equal_to_itself(base: dict[str, Any], given_options: dict[str, Any]) -> None:
-    one = identity(base, given_options)
-    assert changes(one, identity(base, given_options)) == []
+    one = identity(base, {}, given_options)
+    assert changes(one, identity(base, {}, given_options)) == []
 
 
 @given(base=OPTIONS, given_options=OPTIONS, key=st.sampled_from(["a", "b.c", "new"]))
@@ -238,13 +239,34 @@ def test_any_other_value_of_a_given_option_is_a_change(
     base: dict[str, Any], given_options: dict[str, Any], key: str
 ) -> None:
     old, new = {**given_options, key: "old"}, {**given_options, key: "new"}
-    assert changes(identity(base, old), identity(base, new)) == [f"{key}: old -> new"]
+    assert changes(identity(base, old, {}), identity(base, new, {})) == [f"{key}: old -> new"]
 
 
 def test_a_default_that_a_newer_version_brings_is_no_change_but_another_default_is() -> None:
-    old = identity({"model.window": 16}, {"model.sinks": 4})
-    assert changes(old, identity({"model.window": 16, "model.new": 1}, {"model.sinks": 4})) == []
-    assert changes(old, identity({"model.window": 17}, {"model.sinks": 4})) == ["model.window: 16 -> 17"]
+    old = identity({"model.window": 16}, {}, {"model.sinks": 4})
+    assert changes(old, identity({"model.window": 16, "model.new": 1}, {}, {"model.sinks": 4})) == []
+    assert changes(old, identity({"model.window": 17}, {}, {"model.sinks": 4})) == ["model.window: 16 -> 17"]
+
+
+def test_the_loss_of_a_file_is_the_whole_loss_for_a_point_as_for_fit(tmp_path: Path) -> None:
+    losses = {"audio.yaml": {"audio/l1": 1.0, "audio/stft": 0.5}, "masks.yaml": {"distill/mask_weighted": 10.0}}
+    for name, loss in losses.items():
+        (tmp_path / name).write_text(yaml.safe_dump({"model": {"init_args": {"loss": loss}}}))
+    point = sweep(
+        tmp_path, configs=[str(tmp_path / name) for name in losses], overrides={"model.loss.distill/hidden": 1.0}
+    ).points[0]
+    printed = subprocess.run([*point.command("fit"), "--print_config"], capture_output=True, text=True, check=True)
+    said = yaml.safe_load(printed.stdout)["model"]["init_args"]["loss"]
+    assert said == {"distill/mask_weighted": 10.0, "distill/hidden": 1.0}
+    known = point.identity["options"]
+    assert {key.removeprefix("model.loss."): known[key] for key in known if key.startswith("model.loss.")} == said
+
+
+def test_a_term_that_the_loss_of_a_file_no_longer_has_is_a_change() -> None:
+    base = {"model.loss.audio/l1": 1.0, "model.window": 16}
+    masks = {"model.loss.distill/mask": 10.0}
+    old = identity(base, {**masks, "model.loss.audio/l1": 1.0}, {})
+    assert changes(old, identity(base, masks, {})) == ["model.loss.audio/l1: 1.0 -> absent"]
 
 
 def test_init_args_are_not_part_of_a_name() -> None:

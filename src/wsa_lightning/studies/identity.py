@@ -11,6 +11,9 @@ from wsa_lightning.errors import UserError
 # Where a run is kept and how it is shown says nothing about what it computes.
 FREE = ("trainer.default_root_dir", "trainer.enable_progress_bar", "progress.")
 
+LOSS = "model.loss."
+"""In a YAML file `loss` is the whole loss: no term of an earlier file stays. On the command line a term is added."""
+
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested options under dotted names, without ``init_args``, as they are said on the command line."""
@@ -37,13 +40,26 @@ def read_options(paths: Iterable[Path]) -> dict[str, Any]:
             raise UserError(f"configs: {path} is no YAML: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
             raise UserError(f"configs: {path} holds a {type(content).__name__}: expected options of fit")
-        options |= flat(content)
+        options = _over(options, flat(content))
     return options
 
 
-def identity(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """What is kept beside a point: all options, and the names of those that the sweep itself gave."""
-    options = {**base, **given}
+def _over(options: Mapping[str, Any], file: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with those of a later file in their place."""
+    whole = any(key.startswith(LOSS) for key in file)
+    return {**{key: value for key, value in options.items() if not (whole and key.startswith(LOSS))}, **file}
+
+
+def identity(base: Mapping[str, Any], files: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept beside a point: all options, and the names of those that the sweep itself gave.
+
+    Args:
+        base: the options of configs/base.yaml.
+        files: those of the sweep's config files together.
+        said: those that the sweep says on the command line.
+    """
+    options = {**_over(base, files), **said}
+    given = {**files, **said}
     return {
         "options": {key: options[key] for key in sorted(options) if not key.startswith(FREE)},
         "given": sorted(key for key in given if not key.startswith(FREE)),
@@ -53,15 +69,15 @@ def identity(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """``key: old -> new`` for every option that differs.
 
-    An option known on one side only counts if the sweep gave it: a newer version of this package may bring options of
-    its own, and their defaults leave older runs as they were.
+    An option known on one side only counts if the sweep gave it, or if it is a term of the loss: a newer version of
+    this package may bring options of its own, and their defaults leave older runs as they were.
     """
     ours, theirs = new["options"], old["options"]
     given = {*new["given"], *old["given"]}
     changed = []
     for key in sorted({*ours, *theirs}):
         both = key in ours and key in theirs
-        if (both or key in given) and ours.get(key, _ABSENT) != theirs.get(key, _ABSENT):
+        if (both or key in given or key.startswith(LOSS)) and ours.get(key, _ABSENT) != theirs.get(key, _ABSENT):
             changed.append(f"{key}: {_said(theirs, key)} -> {_said(ours, key)}")
     return changed
 

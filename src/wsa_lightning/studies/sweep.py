@@ -174,7 +174,7 @@ def _unfold(file: SweepFile, root: Path, base: dict[str, Any]) -> tuple[Point, .
                 stages=tuple(file.stages),
                 stage_options=file.stage_overrides,
                 checkpoint=file.checkpoint,
-                identity=identity(base, {**read_options(configs), **flat(options)}),
+                identity=identity(base, read_options(configs), flat(options)),
             )
         )
     return tuple(points)

@@ -16,7 +16,7 @@ from wsa_lightning.separation.outputs import StemFormat
 
 TINY_FIT = ("fit", "--config", "configs/wsa_w16_s4.yaml", "--config", "configs/scale/tiny.yaml")
 SCALARS = {
-    "loss", "audio/l1", "audio/stft", "distill/mask", "val/usdr", "val/usdr_mean", "val/silent_songs",
+    "loss", "audio/l1", "audio/stft", "distill/mask_weighted", "val/usdr", "val/usdr_mean", "val/silent_songs",
     "val/teacher_usdr", "val/delta_db", "val/retained", "val/recovered", "flops/attention", "flops/total",
     "flops/attention_reduction", "flops/attention_reduction_paper",
 }  # fmt: skip

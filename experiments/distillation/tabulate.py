@@ -25,8 +25,8 @@ SWEEPS = ("before", "control", "alone", "together_w10_s8", "together_w4_s4", "lo
 METRICS = ("usdr", "csdr", "bleedless", "fullness", "leakage")
 VALIDATION = "val_usdr_mean"
 """One number a run, the mean over the validation songs; scores.csv repeats it in every line of the run."""
-COMPARED = ("plain", "imitation", "layers-4-16")
-"""The arms of alone.yaml that stand beside together_w10_s8.yaml: the recipe as it is, and the two that are combined."""
+COMPARED = ("plain", "weighted", "imitation", "layers-4-16")
+"""The arms of alone.yaml beside together_w10_s8.yaml: the two combined, the recipe as it is, and half of imitation."""
 DEEP = "A teacher of four layers, w 10, S 8"
 CHUNK_SECONDS = 2.0
 COLUMNS = (*METRICS, VALIDATION)

@@ -110,7 +110,7 @@ def test_compiled_layers_and_terms_that_look_inside_them_are_refused_together() 
 
 def test_what_the_paper_does_not_do_is_off_unless_asked_for() -> None:
     base = yaml.safe_load((REPOSITORY / "configs" / "base.yaml").read_text())
-    assert set(base["model"]["init_args"]["loss"]) == {"audio/l1", "audio/stft", "distill/mask"}
+    assert set(base["model"]["init_args"]["loss"]) == {"audio/l1", "audio/stft", "distill/mask_weighted"}
     assert (base["annealing"], base["sink_warmup"]) == ({"windows": [], "steps": 0}, {"steps": 0})
     assert isinstance(base["model"]["init_args"]["window"], int)
     assert base["model"]["init_args"]["sink_learning_rate"] is None

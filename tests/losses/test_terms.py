@@ -41,6 +41,24 @@ def test_the_weighted_distance_counts_loud_bins_more() -> None:
     assert float(TERMS["distill/mask_weighted"](e._replace(teacher_mask=distant, spectrum=spectrum))) == 0
 
 
+def test_parts_of_a_batch_that_know_its_mean_magnitude_average_to_the_weighted_distance_of_the_whole() -> None:
+    e = estimate()
+    assert e.spectrum is not None and e.teacher_mask is not None
+    e = e._replace(
+        teacher_mask=e.teacher_mask * torch.tensor([1.0, 3.0]).reshape(2, 1, 1, 1, 1),
+        spectrum=e.spectrum * torch.tensor([1.0, 0.1]).reshape(2, 1, 1, 1),
+    )
+    mean = e.spectrum.abs().mean()
+    parts = [
+        e._replace(mask=e.mask[i], teacher_mask=e.teacher_mask[i], spectrum=e.spectrum[i], mean_magnitude=mean)
+        for i in (slice(0, 1), slice(1, 2))
+    ]
+    term = TERMS["distill/mask_weighted"]
+    torch.testing.assert_close(sum(term(part) for part in parts) / 2, term(e))
+    alone = sum(float(term(part._replace(mean_magnitude=None))) for part in parts) / 2
+    assert alone != pytest.approx(float(term(e)), rel=0.1)
+
+
 def test_a_term_of_weight_zero_is_not_computed() -> None:
     _, terms = weighted_sum({"audio/l1": 1.0, "distill/mask": 0.0}, estimate(teacher=False))
     assert terms.keys() == {"audio/l1"}

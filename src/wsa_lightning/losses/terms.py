@@ -19,6 +19,7 @@ class Estimate(NamedTuple):
         mask: the student's complex mask (B, stems, C, F, T).
         teacher_mask: the teacher's, None where there is no teacher.
         spectrum: complex spectrum of the mixture (B, C, F, T), None where there is no teacher.
+        mean_magnitude: its mean magnitude over the batch of all processes; None takes that of ``spectrum``.
         features: what the student computed on the way, by tap (``models.taps.TAPS``), layer by layer.
         teacher_features: the same of the teacher, None where there is no teacher.
     """
@@ -28,6 +29,7 @@ class Estimate(NamedTuple):
     mask: Tensor
     teacher_mask: Tensor | None = None
     spectrum: Tensor | None = None
+    mean_magnitude: Tensor | None = None
     features: Mapping[str, Sequence[Tensor]] | None = None
     teacher_features: Mapping[str, Sequence[Tensor]] | None = None
 
@@ -58,11 +60,12 @@ def distill_mask(estimate: Estimate) -> Tensor:
 
 
 def distill_mask_weighted(estimate: Estimate) -> Tensor:
-    """``distill/mask`` with every bin weighted by |mixture spectrum|, the weights' mean being 1."""
+    """``distill/mask`` with every bin weighted by |mixture spectrum|, the weights' mean over the batch being 1."""
     if estimate.spectrum is None:
         raise UserError("distill/mask_weighted needs the mixture's spectrum: no teacher handed one over")
     weight = estimate.spectrum.abs()[:, None]  # (B, 1, C, F, T)
-    return (_mask_distance(estimate) * weight / weight.mean().clamp_min(1e-12)).mean()
+    mean = weight.mean() if estimate.mean_magnitude is None else estimate.mean_magnitude
+    return (_mask_distance(estimate) * weight / mean.clamp_min(1e-12)).mean()
 
 
 def distill_hidden(estimate: Estimate) -> Tensor:

@@ -217,6 +217,18 @@ def test_an_element_whose_sweep_died_before_writing_its_job_down_does_so_itself(
     assert cluster.is_alive(cluster.list_jobs(), sweep.points[0]), "the same sweep would submit the point again"
 
 
+def test_an_element_runs_its_point_when_the_controller_gives_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path, monkeypatch, srun=f"touch {tmp_path}/ran; exit 3", squeue="exit 1")
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    sweep = read(tmp_path, retries=0)
+    submitted(sweep.points[0], "11")
+    with pytest.raises(RuntimeError):
+        run_element(sweep.file, sweep.points[0])
+    assert (tmp_path / "ran").exists()
+
+
 def test_an_element_leaves_its_point_to_the_job_that_was_submitted_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -127,7 +127,7 @@ class SeparationModule(L.LightningModule):
             audio, mask = self(batch["mixture"])
         taught = {name: batch.get(name) for name in ("teacher_mask", "teacher_features", "spectrum")}
         estimate = Estimate(audio, batch["targets"], mask, features=features, **taught)
-        if estimate.spectrum is not None:
+        if estimate.spectrum is not None and self.loss.get("distill/mask_weighted"):
             estimate = estimate._replace(mean_magnitude=self._mean_over_processes(estimate.spectrum.abs().mean()))
         total, terms = weighted_sum(self.loss, estimate)
         self.terms = {name: value.detach() for name, value in terms.items()}

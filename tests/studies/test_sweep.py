@@ -262,6 +262,14 @@ def test_the_loss_of_a_file_is_the_whole_loss_for_a_point_as_for_fit(tmp_path: P
     assert {key.removeprefix("model.loss."): known[key] for key in known if key.startswith("model.loss.")} == said
 
 
+@pytest.mark.parametrize("where", ["grid", "overrides"])
+def test_a_loss_given_as_one_mapping_is_the_whole_loss(where: str, tmp_path: Path) -> None:
+    loss = {"distill/mask": 10.0}
+    keys = {"grid": {"grid": {"model.loss": [loss]}}, "overrides": {"overrides": {"model.loss": loss}}}[where]
+    known = sweep(tmp_path, **keys).points[0].identity["options"]
+    assert {key: known[key] for key in known if key.startswith("model.loss")} == {"model.loss.distill/mask": 10.0}
+
+
 def test_a_term_that_the_loss_of_a_file_no_longer_has_is_a_change() -> None:
     base = {"model.loss.audio/l1": 1.0, "model.window": 16}
     masks = {"model.loss.distill/mask": 10.0}

@@ -51,6 +51,7 @@ def program(file: SweepFile) -> tuple[str, ...]:
 def submit(sweep: Sweep, points: Sequence[Point]) -> None:
     """Submit points as one array; points whose job still lives are left to it."""
     executor = make_executor(sweep)
+    before = [job_of(point) for point in points]
     from submitit.core.utils import FailedJobError
 
     try:
@@ -58,7 +59,9 @@ def submit(sweep: Sweep, points: Sequence[Point]) -> None:
             jobs = [executor.submit(run_element, sweep.file, point) for point in points]
     except FailedJobError as error:
         raise UserError(f"sbatch refused the jobs ({one_line(error)}): mend the keys under slurm") from error
-    for point, job in zip(points, jobs, strict=True):
+    for point, job, known in zip(points, jobs, before, strict=True):
+        if job_of(point) not in (known, job.job_id):
+            continue  # an earlier sweep's job has just taken it: ours will leave it to that
         _write_job(point, job.job_id)
         if point.state.get("state") != "running":
             point.set_state("submitted", note=f"job {job.job_id}")

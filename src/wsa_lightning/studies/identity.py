@@ -12,7 +12,7 @@ from wsa_lightning.errors import UserError
 FREE = ("trainer.default_root_dir", "trainer.enable_progress_bar", "progress.")
 
 LOSS = "model.loss."
-"""In a YAML file `loss` is the whole loss: no term of an earlier file stays. On the command line a term is added."""
+"""In a YAML file, or given as one mapping, it is the whole loss: no earlier term stays. `--model.loss.TERM` adds one."""
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -40,12 +40,12 @@ def read_options(paths: Iterable[Path]) -> dict[str, Any]:
             raise UserError(f"configs: {path} is no YAML: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
             raise UserError(f"configs: {path} holds a {type(content).__name__}: expected options of fit")
-        options = _over(options, flat(content))
+        options = over(options, flat(content))
     return options
 
 
-def _over(options: Mapping[str, Any], file: Mapping[str, Any]) -> dict[str, Any]:
-    """Options with those of a later file in their place."""
+def over(options: Mapping[str, Any], file: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with later ones in their place: those of a file, or a whole mapping given on the command line."""
     whole = any(key.startswith(LOSS) for key in file)
     return {**{key: value for key, value in options.items() if not (whole and key.startswith(LOSS))}, **file}
 
@@ -58,7 +58,7 @@ def identity(base: Mapping[str, Any], files: Mapping[str, Any], said: Mapping[st
         files: those of the sweep's config files together.
         said: those that the sweep says on the command line.
     """
-    options = {**_over(base, files), **said}
+    options = {**over(base, files), **said}
     given = {**files, **said}
     return {
         "options": {key: options[key] for key in sorted(options) if not key.startswith(FREE)},

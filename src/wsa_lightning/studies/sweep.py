@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from wsa_lightning.errors import UserError
-from wsa_lightning.studies.identity import flat, identity, read_options
+from wsa_lightning.studies.identity import flat, identity, over, read_options
 from wsa_lightning.studies.point import DEFAULT_CHECKPOINT, Point
 
 STAGES = ("fit", "validate", "test", "predict")
@@ -162,6 +162,7 @@ def _unfold(file: SweepFile, root: Path, base: dict[str, Any]) -> tuple[Point, .
             "trainer.devices": file.devices,
             **({"trainer.num_nodes": file.nodes} if file.nodes > 1 else {}),
         }
+        whole = flat({key: value for key, value in options.items() if isinstance(value, dict)})
         # Labels have no underscore, so no two combinations share a name.
         name = "_".join(alias(file, axis) + label(value) for axis, value in axes.items())
         points.append(
@@ -174,7 +175,7 @@ def _unfold(file: SweepFile, root: Path, base: dict[str, Any]) -> tuple[Point, .
                 stages=tuple(file.stages),
                 stage_options=file.stage_overrides,
                 checkpoint=file.checkpoint,
-                identity=identity(base, read_options(configs), flat(options)),
+                identity=identity(base, over(read_options(configs), whole), flat(options)),
             )
         )
     return tuple(points)

@@ -12,7 +12,7 @@ from wsa_lightning.errors import UserError
 FREE = ("trainer.default_root_dir", "trainer.enable_progress_bar", "progress.")
 
 LOSS = "model.loss."
-"""In a YAML file, or given as one mapping, it is the whole loss: no earlier term stays. `--model.loss.TERM` adds one."""
+"""Given in a YAML file or as one mapping it is the whole loss: no earlier term stays. `--model.loss.TERM` adds one."""
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -48,14 +48,14 @@ def cases_of(size: str, seconds: float, batch: int, compiled: bool) -> dict[str,
                 spectrum = teacher.spectral(mixture)
                 teacher_mask = teacher.estimate_mask(spectrum)
             audio, mask = student(mixture)
-            return weighted_sum(WEIGHTS, Estimate(audio, target, mask, teacher_mask, spectrum))[0]
+            return weighted_sum(WEIGHTS, Estimate(audio, target, mask, teacher_mask))[0]
 
         return stepper(student, loss)
 
     def plain(model: Roformer) -> Callable[[], None]:
         def loss() -> torch.Tensor:
             audio, mask = model(mixture)
-            return weighted_sum({**WEIGHTS, "distill/mask": 0.0}, Estimate(audio, target, mask, None, None))[0]
+            return weighted_sum({**WEIGHTS, "distill/mask": 0.0}, Estimate(audio, target, mask))[0]
 
         return stepper(model, loss)
 

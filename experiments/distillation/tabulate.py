@@ -26,8 +26,9 @@ METRICS = ("usdr", "csdr", "bleedless", "fullness", "leakage")
 VALIDATION = "val_usdr_mean"
 """One number a run, the mean over the validation songs; scores.csv repeats it in every line of the run."""
 COMPARED = ("plain", "weighted", "imitation", "layers-4-16")
-"""The arms of alone.yaml beside together_w10_s8.yaml: the two combined, the recipe as it is, and half of imitation."""
-DEEP = "A teacher of four layers, w 10, S 8"
+"""The arms of alone.yaml that stand beside together_w10_s8.yaml."""
+STUDENT = "wsa-w10-s8-"
+"""Where a sweep names the student's config beside the arm's."""
 CHUNK_SECONDS = 2.0
 COLUMNS = (*METRICS, VALIDATION)
 FIGURES = {
@@ -85,7 +86,8 @@ def finished(runs: Path) -> Iterator[tuple[Run, Scores]]:
         folder = runs / Path(read_sweep(file, base_config()).file.folder).name
         for point in read_sweep(file, base_config(), folder).points:
             if point.is_finished:
-                run = (name, label(point.axes.get("config", name)), int(point.axes["seed"]))
+                arm = label(point.axes.get("config", name)).removeprefix(STUDENT)
+                run = (name, arm, int(point.axes["seed"]))
                 yield run, with_validation(read_tested(point.folder, "student"), read_validated(point))
                 yield teacher_of(name), with_validation(read_tested(point.folder, "teacher"), math.nan)
 
@@ -121,21 +123,15 @@ def tables_of(kept: dict[Run, Scores]) -> dict[str, tuple[dict[str, dict[int, Sc
     control, alone = arms["control"], arms["alone"]
     first = {arm: {0: seeds[0]} for arm, seeds in {**control, **alone}.items() if 0 in seeds}
     compared = {arm: alone[arm] for arm in COMPARED if arm in alone}
-    together = {**compared, **arms["together_w10_s8"]}
-    tables = {
-        "Before training": (arms["before"], arms["before"]),
-        "Each alone, w 10, S 8, seed 0": (first, alone),
-        "The best two and both, w 10, S 8": ({**control, **together}, together),
-        "The best two and both, w 4, S 4": ({**control, **arms["together_w4_s4"]}, arms["together_w4_s4"]),
-        "Trained for longer, w 10, S 8, 450 steps": (arms["long"], arms["long"]),
-        DEEP: (arms["deep"], arms["deep"]),
-    }
-    teachers = {DEEP: teacher_of("deep")}
-    return {
-        title: (table, teachers.get(title, teacher_of("control")))
-        for title, (table, needed) in tables.items()
-        if needed
-    }
+    tables = (
+        ("Before training", "before", arms["before"]),
+        ("Each alone, w 10, S 8, seed 0", "alone", first),
+        ("Two arms and both, w 10, S 8", "together_w10_s8", {**control, **compared, **arms["together_w10_s8"]}),
+        ("Two arms and both, w 4, S 4", "together_w4_s4", {**control, **arms["together_w4_s4"]}),
+        ("Trained for longer, w 10, S 8, 450 steps", "long", arms["long"]),
+        ("A teacher of four layers, w 10, S 8", "deep", arms["deep"]),
+    )
+    return {title: (table, teacher_of(sweep)) for title, sweep, table in tables if arms[sweep]}
 
 
 def cell(figure: str, seeds: dict[int, Scores], table: dict[str, dict[int, Scores]], teacher: Scores) -> str:

@@ -229,6 +229,18 @@ def test_an_element_runs_its_point_when_the_controller_gives_no_answer(
     assert (tmp_path / "ran").exists()
 
 
+def test_a_point_that_an_earlier_job_took_while_sbatch_ran_stays_with_that_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = read(tmp_path)
+    point = submitted(sweep.points[0], "10")
+    books = point.folder.parent / ".jobs" / f"{point.name}.json"
+    taken = f"""printf '{{"job": "11"}}' > {books}; echo Submitted batch job 12"""
+    stand_in(tmp_path, monkeypatch, srun="", sbatch=taken)
+    submit(sweep, sweep.points)
+    assert json.loads(books.read_text()) == {"job": "11"}
+
+
 def test_an_element_leaves_its_point_to_the_job_that_was_submitted_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -101,6 +101,18 @@ def test_hidden_states_and_attention_updates_are_compared_with_the_teachers(
         torch.testing.assert_close(batch["teacher_features"][tap], expected[tap])
 
 
+def test_bins_weigh_as_much_as_the_mixture_has_there_and_one_on_average(
+    trained: Any, songs: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    loss = {"distill/mask_weighted": 1.0}
+    _, student, _, spy = train(songs, tiny_teacher, tmp_path, loss=loss, limit_val_batches=0)
+    for batch in spy.batches:
+        magnitude = student.net.spectral(batch["mixture"]).abs()
+        assert float(batch["mask_weight"].mean()) == pytest.approx(1.0, rel=1e-5)
+        torch.testing.assert_close(batch["mask_weight"] * magnitude.mean(), magnitude)
+    assert all("mask_weight" not in batch for batch in trained[3].batches), "no term asks for them"
+
+
 def test_compiled_layers_and_terms_that_look_inside_them_are_refused_together() -> None:
     for name in ("distill/hidden", "distill/attention"):
         with pytest.raises(UserError, match=r"set model\.compile false"):

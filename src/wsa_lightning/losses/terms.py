@@ -18,8 +18,7 @@ class Estimate(NamedTuple):
         target: true stems (B, stems, C, N).
         mask: the student's complex mask (B, stems, C, F, T).
         teacher_mask: the teacher's, None where there is no teacher.
-        spectrum: complex spectrum of the mixture (B, C, F, T), None where there is no teacher.
-        mean_magnitude: its mean magnitude over the batch of all processes; None takes that of ``spectrum``.
+        mask_weight: what a bin of a mask counts for (B, C, F, T), 1 on average; None where there is no teacher.
         features: what the student computed on the way, by tap (``models.taps.TAPS``), layer by layer.
         teacher_features: the same of the teacher, None where there is no teacher.
     """
@@ -28,8 +27,7 @@ class Estimate(NamedTuple):
     target: Tensor
     mask: Tensor
     teacher_mask: Tensor | None = None
-    spectrum: Tensor | None = None
-    mean_magnitude: Tensor | None = None
+    mask_weight: Tensor | None = None
     features: Mapping[str, Sequence[Tensor]] | None = None
     teacher_features: Mapping[str, Sequence[Tensor]] | None = None
 
@@ -60,12 +58,10 @@ def distill_mask(estimate: Estimate) -> Tensor:
 
 
 def distill_mask_weighted(estimate: Estimate) -> Tensor:
-    """``distill/mask`` with every bin weighted by |mixture spectrum|, the weights' mean over the batch being 1."""
-    if estimate.spectrum is None:
-        raise UserError("distill/mask_weighted needs the mixture's spectrum: no teacher handed one over")
-    weight = estimate.spectrum.abs()[:, None]  # (B, 1, C, F, T)
-    mean = weight.mean() if estimate.mean_magnitude is None else estimate.mean_magnitude
-    return (_mask_distance(estimate) * weight / mean.clamp_min(1e-12)).mean()
+    """``distill/mask`` with every bin weighted by |mixture spectrum| over its mean."""
+    if estimate.mask_weight is None:
+        raise UserError("distill/mask_weighted needs the weights of the bins: no teacher handed them over")
+    return (_mask_distance(estimate) * estimate.mask_weight[:, None]).mean()
 
 
 def distill_hidden(estimate: Estimate) -> Tensor:

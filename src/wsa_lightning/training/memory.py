@@ -112,15 +112,7 @@ def _saved(net: Roformer, loss: dict[str, float], samples: int, context: Context
         with tapped(net, taps_needed(loss)) as features:
             audio, mask = net(mixture)
         taught = {tap: [torch.zeros_like(x) for x in layers] for tap, layers in features.items()}
-        probe = Estimate(
-            audio,
-            targets,
-            mask,
-            torch.zeros_like(mask),
-            net.spectral(mixture),
-            features=features,
-            teacher_features=taught,
-        )
+        probe = Estimate(audio, targets, mask, torch.zeros_like(mask), net.spectral(mixture).abs(), features, taught)
         weighted_sum(loss, probe)
         return sum(storage.nbytes() for storage in storages.values())
 

@@ -122,23 +122,15 @@ class SeparationModule(L.LightningModule):
             self.val_usdr = UsdrPerSong(len(datamodule.valid_songs), len(config.stems))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """One batch of ``data.dataset.Item``s; a teacher may have added its mask, its features and the spectrum."""
+        """One batch of ``data.dataset.Item``s; a teacher may have added its mask, its features and bins' weights."""
         with tapped(self.net, taps_needed(self.loss)) as features:
             audio, mask = self(batch["mixture"])
-        taught = {name: batch.get(name) for name in ("teacher_mask", "teacher_features", "spectrum")}
-        estimate = Estimate(audio, batch["targets"], mask, features=features, **taught)
-        if estimate.spectrum is not None and self.loss.get("distill/mask_weighted"):
-            estimate = estimate._replace(mean_magnitude=self._mean_over_processes(estimate.spectrum.abs().mean()))
-        total, terms = weighted_sum(self.loss, estimate)
+        taught = {name: batch.get(name) for name in ("teacher_mask", "teacher_features", "mask_weight")}
+        total, terms = weighted_sum(self.loss, Estimate(audio, batch["targets"], mask, features=features, **taught))
         self.terms = {name: value.detach() for name, value in terms.items()}
         self.log("loss", total, prog_bar=True, sync_dist=True)
         self.log_dict(terms, sync_dist=True)
         return total
-
-    def _mean_over_processes(self, value: Tensor) -> Tensor:
-        """So that several processes learn what one would from their batches joined."""
-        mean: Tensor = self.trainer.strategy.reduce(value, reduce_op="mean")
-        return mean
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Fixed chunks; energies go to their song."""

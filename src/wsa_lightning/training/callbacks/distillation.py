@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from torch import Tensor
 
 from wsa_lightning.checkpoints import load
 from wsa_lightning.checkpoints.files import file_hash, resolve_path
@@ -81,14 +82,16 @@ class DistillationCallback(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Put the teacher's mask and features and the mixture's spectrum into the batch."""
+        """Put the teacher's mask and features and the weights of the mask's bins into the batch."""
         if self.teacher is None or not isinstance(pl_module, SeparationModule) or not _needs_teacher(pl_module):
             return
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             spectrum = self.teacher.spectral(batch["mixture"])  # (B, C, F, T)
             with tapped(self.teacher, taps_needed(pl_module.loss)) as features:
                 batch["teacher_mask"] = self.teacher.estimate_mask(spectrum)  # (B, stems, C, F, T)
-            batch |= {"teacher_features": features, "spectrum": spectrum}
+            batch["teacher_features"] = features
+            if pl_module.loss.get("distill/mask_weighted"):
+                batch["mask_weight"] = _mask_weight(trainer, spectrum)  # (B, C, F, T)
 
     def on_validation_batch_start(
         self,
@@ -158,6 +161,13 @@ class DistillationCallback(L.Callback):
                 "distillation.teacher is %s, but this student was distilled from another: scored beside it", self.path
             )
         self.baseline = state_dict["baseline"]
+
+
+def _mask_weight(trainer: L.Trainer, spectrum: Tensor) -> Tensor:
+    """Magnitudes over their mean in the batch of all processes, so that these learn what one would from all of it."""
+    magnitude = spectrum.abs()
+    mean: Tensor = trainer.strategy.reduce(magnitude.mean(), reduce_op="mean")
+    return magnitude / mean.clamp_min(1e-12)
 
 
 def _needs_teacher(module: SeparationModule) -> bool:

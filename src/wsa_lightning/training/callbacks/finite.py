@@ -164,6 +164,6 @@ def _plain(trainer: L.Trainer, seen: Seen) -> dict[str, Any]:
     tensors = {name: value.detach().cpu() for name, value in seen.batch.items() if isinstance(value, Tensor)}
     places = tensors.get("places", torch.empty(0))
     songs = [line for sample in places for line in datamodule.origin(sample)] if datamodule is not None else []
-    kept = {name: value for name, value in tensors.items() if name not in ("teacher_mask", "spectrum")}
+    kept = {name: value for name, value in tensors.items() if name not in ("teacher_mask", "mask_weight")}
     terms = {name: float(value) for name, value in seen.terms.items()}
     return {**kept, "songs": songs, "loss": float(seen.loss), "terms": terms, "epoch": trainer.current_epoch}

@@ -3,7 +3,8 @@
 It takes ``steps`` steps of ``seconds`` each and keeps the number of the last one as its checkpoint, so that a resumed
 run goes on where it was. What goes wrong is said by options: ``--fail-window 4`` fails the points of a
 window, ``--fail-once FILE`` whatever comes first, once, ``--failed-songs 2`` has ``test`` leave songs out.
-Every step is written down in ``steps.txt``: a step that is there twice was computed twice.
+Every step is written down in ``steps.txt``: a step that is there twice was computed twice. Only a step that a kill
+took between its line and its checkpoint leaves no line: it has to be computed again.
 """
 
 import json
@@ -37,6 +38,7 @@ def fit(run: Path, progress: Path, options: dict[str, str]) -> None:
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
     checkpoint = run / "checkpoints" / "last.ckpt"
+    take_back_a_step_that_was_not_saved(run / "steps.txt", checkpoint)
     first = read(Path(options["--ckpt_path"])) if "--ckpt_path" in options else 0
     steps = int(options.get("--steps", 1))
     if options.get("--fail-window") == options["--model.window"]:
@@ -53,6 +55,13 @@ def fit(run: Path, progress: Path, options: dict[str, str]) -> None:
         if stopped:
             write(progress, {"state": "stopped", "exception": "SIGTERMException"})
             sys.exit(143)
+
+
+def take_back_a_step_that_was_not_saved(record: Path, checkpoint: Path) -> None:
+    saved = read(checkpoint) if checkpoint.exists() else 0
+    lines = record.read_text().splitlines() if record.exists() else []
+    if lines and lines[-1] == str(saved):
+        record.write_text("".join(f"{line}\n" for line in lines[:-1]))
 
 
 def compare(words: list[str]) -> None:

@@ -28,10 +28,11 @@ sys.path.insert(0, {here!r})
 import torch
 from harness import peak_rss, reset_peak
 from attention import case, tensors
-name, frames, bands, window, backward = sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5] == "True"
-case(name, tensors(32, 1, backward), backward, window)()  # what the libraries themselves take, before the measurement
+name, frames, bands, window, dilation, backward = sys.argv[1], *map(int, sys.argv[2:6]), sys.argv[6] == "True"
+# What the libraries themselves take, before the measurement.
+case(name, tensors(32, 1, backward), backward, window, dilation)()
 qkv = tensors(frames, bands, backward)
-run = case(name, qkv, backward, window)
+run = case(name, qkv, backward, window, dilation)
 reset_peak()
 before = peak_rss()
 run()
@@ -50,16 +51,18 @@ def tensors(frames: int, bands: int, backward: bool, *, sinks: int = 8) -> list[
     return [x.requires_grad_(backward).transpose(1, 2) for x in made]
 
 
-def case(name: str, qkv: list[Tensor], backward: bool, window: int, *, sinks: int = 8) -> Callable[[], Any]:
+def case(
+    name: str, qkv: list[Tensor], backward: bool, window: int, dilation: int, *, sinks: int = 8
+) -> Callable[[], Any]:
     """What is timed: one forward pass, or one and its backward pass."""
 
     def attend() -> Tensor:
         if name == "full":
             return F.scaled_dot_product_attention(*qkv)
         if name == "dense mask":
-            seen = allowed(qkv[0].shape[2] - sinks, window, sinks, qkv[0].device)
+            seen = allowed(qkv[0].shape[2] - sinks, window, sinks, qkv[0].device, dilation)
             return F.scaled_dot_product_attention(*qkv, attn_mask=seen)
-        return windowed_sink_attention(*qkv, window=window, sinks=sinks, backend=name)
+        return windowed_sink_attention(*qkv, window=window, sinks=sinks, dilation=dilation, backend=name)
 
     if not backward:
         return attend
@@ -71,19 +74,22 @@ def case(name: str, qkv: list[Tensor], backward: bool, window: int, *, sinks: in
     return both
 
 
-def row(frames: int, bands: int, backward: bool, window: int, rounds: int, memory: bool) -> list[dict[str, Any]]:
+def row(
+    frames: int, bands: int, backward: bool, window: int, dilation: int, rounds: int, memory: bool
+) -> list[dict[str, Any]]:
     """Every case at one length."""
     ours = [name for name in backends() if name != "reference"]
     names = ["full", *(["dense mask"] if frames <= DENSE_UP_TO else []), *ours]
     qkv = tensors(frames, bands, backward)
-    timings = interleave({name: case(name, qkv, backward, window) for name in names}, rounds)
+    timings = interleave({name: case(name, qkv, backward, window, dilation) for name in names}, rounds)
     rows = []
     for name in names:
         made: dict[str, Any] = {"case": name, "frames": frames, "bands": bands, "window": window, "backward": backward}
+        made["dilation"] = dilation
         made |= {"faster_than_full": timings["full"].median / timings[name].median, **timings[name].to_dict()}
         if memory and not torch.cuda.is_available():
             code = PEAK.format(here=str(Path(__file__).parent))
-            sizes = map(str, (frames, bands, window, backward))
+            sizes = map(str, (frames, bands, window, dilation, backward))
             made["extra_memory_in_q"] = in_fresh_process(code, name, *sizes)["extra"]
         rows.append(made)
     return rows
@@ -94,6 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", nargs="+", default=["801:8", "3001:2"], metavar="FRAMES:BANDS")
     parser.add_argument("--window", type=int, default=10)
+    parser.add_argument("--dilation", type=int, default=1, help="frames from one key of the window to the next")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-memory", action="store_true", help="do not measure memory")
     parser.add_argument("--name", default="attention", help="of the JSON file")
@@ -102,9 +109,12 @@ def main() -> None:
     for spec in arguments.rows:
         frames, bands = map(int, spec.split(":"))
         for backward in (False, True):
-            rows += row(frames, bands, backward, arguments.window, arguments.rounds, not arguments.no_memory)
+            rows += row(
+                frames, bands, backward, arguments.window, arguments.dilation, arguments.rounds, not arguments.no_memory
+            )
     show(
-        f"time attention, window {arguments.window}, 8 sinks; extra memory beyond inputs and results, in sizes of q",
+        f"time attention, window {arguments.window}, dilation {arguments.dilation}, 8 sinks; extra memory beyond inputs "
+        "and results, in sizes of q",
         ["case", "frames", "bands", "pass", "x full", "median s", "min s", "extra memory"],
         [
             [r["case"], r["frames"], r["bands"], "fwd+bwd" if r["backward"] else "fwd", r["faster_than_full"],

@@ -82,6 +82,8 @@ def test_a_chunk_longer_than_every_song_names_the_option(
     [
         ("--model.windw", "3", ("windw",)),
         ("--model.window", "0", ("window is 0",)),
+        ("--model.dilation", "0", ("dilation is 0", "expected at least 1")),
+        ("--model.dilation", "[1, 8]", ("dilation is [1, 8], 2 numbers", "expected 1, one a layer")),
         ("--model.window", "[4, 8]", ("window is [4, 8], 2 windows", "expected 1, one a layer")),
         ("--model.backend", "magic", ("magic", "blocked")),
         ("--model.loss", "{audio/l9: 1.0}", ("audio/l9", "audio/l1")),

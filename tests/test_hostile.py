@@ -90,7 +90,12 @@ class TestYaml:
             assert "any.yaml" in str(error)
 
     @fuzz
-    @given(st.sampled_from(["dim", "num_bands", "freqs_per_bands", "stereo", "stft_n_fft", "wsa_window_len"]), ANYTHING)
+    @given(
+        st.sampled_from(
+            ["dim", "num_bands", "freqs_per_bands", "stereo", "stft_n_fft", "wsa_window_len", "wsa_dilation"]
+        ),
+        ANYTHING,
+    )
     def test_any_value_in_a_companion_is_used_or_a_user_error(self, key: str, value: object) -> None:
         with pytest.raises(UserError):
             from_public({"band_split.to_features.0.1.weight": torch.zeros(4, 4)}, config={"model": {key: value}})

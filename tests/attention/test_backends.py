@@ -23,8 +23,8 @@ FAST = tuple(name for name in backends() if name != "reference")
 needs_compiler = pytest.mark.skipif("cpp" not in backends(), reason="needs a C++ compiler")
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, backend: str = "auto") -> Tensor:
-    return windowed_sink_attention(2 * q, k, v, window=10, sinks=4, backend=backend)
+def attend(q: Tensor, k: Tensor, v: Tensor, backend: str = "auto", dilation: int = 1) -> Tensor:
+    return windowed_sink_attention(2 * q, k, v, window=10, sinks=4, dilation=dilation, backend=backend)
 
 
 def floats(length: int = 104, dim_head: int = 16) -> list[Tensor]:
@@ -135,11 +135,12 @@ def test_ddp_takes_the_same_gradients_off_every_backend(backend: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("dilation", [1, 3])
 @pytest.mark.parametrize("backend", FAST)
-def test_a_compiled_caller_gets_the_same_numbers_in_one_graph(backend: str) -> None:
+def test_a_compiled_caller_gets_the_same_numbers_in_one_graph(backend: str, dilation: int) -> None:
     qkv = floats()
     compiled = torch.compile(attend, fullgraph=True)
-    ours, oracle = compiled(*qkv, backend), attend(*qkv, "reference")
+    ours, oracle = compiled(*qkv, backend, dilation), attend(*qkv, "reference", dilation)
     weight = torch.linspace(-1, 1, ours.numel()).view_as(ours)
     torch.testing.assert_close(ours, oracle)
     for one, other in zip(
@@ -153,50 +154,61 @@ def test_a_compiled_caller_gets_the_same_numbers_in_one_graph(backend: str) -> N
 class Attend(torch.nn.Module):
     """The operator as something that can be exported."""
 
-    def __init__(self, backend: str) -> None:
+    def __init__(self, backend: str, dilation: int = 1) -> None:
         super().__init__()
-        self.backend = backend
+        self.backend, self.dilation = backend, dilation
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return attend(q, k, v, self.backend)
+        return attend(q, k, v, self.backend, self.dilation)
 
 
+@pytest.mark.parametrize("dilation", [1, 3])
 @pytest.mark.parametrize("backend", ("auto", *FAST))
-def test_an_exported_graph_computes_the_same(backend: str) -> None:
+def test_an_exported_graph_computes_the_same(backend: str, dilation: int) -> None:
     qkv = tuple(x.detach() for x in floats())
-    exported = export(Attend(backend), qkv)
-    torch.testing.assert_close(exported.module()(*qkv), attend(*qkv, "reference"))
+    exported = export(Attend(backend, dilation), qkv)
+    torch.testing.assert_close(exported.module()(*qkv), attend(*qkv, "reference", dilation))
     if backend == "auto":  # a graph for other programs holds no operator of ours
         assert not [node for node in exported.graph.nodes if "wsa" in str(node.target)]
 
 
 @needs_compiler
-def test_a_graph_exported_with_the_kernel_serves_every_length() -> None:
-    length = Dim("length", min=16, max=4096)
-    exported = export(Attend("cpp"), tuple(x.detach() for x in floats()), dynamic_shapes=({2: length},) * 3)
+@pytest.mark.parametrize("dilation", [1, 3])
+def test_a_graph_exported_with_the_kernel_serves_every_length(dilation: int) -> None:
+    length = Dim("length", min=32, max=4096)
+    tensors = tuple(x.detach() for x in floats())
+    exported = export(Attend("cpp", dilation), tensors, dynamic_shapes=({2: length},) * 3)
     other = [x.detach() for x in floats(333)]
-    torch.testing.assert_close(exported.module()(*other), attend(*other, "reference"))
+    torch.testing.assert_close(exported.module()(*other), attend(*other, "reference", dilation))
 
 
-@pytest.mark.parametrize("frames, window, sinks", [(40, 3, 0), (300, 10, 8), (300, 130, 1), (513, 64, 70)])
-def test_flex_attention_runs_on_the_cpu_for_its_pattern_to_be_checked(frames: int, window: int, sinks: int) -> None:
-    qkv = [x.detach() for x in tokens(1, 2, sinks + frames, 16)]
-    ours = windowed_sink_attention(*qkv, window=window, sinks=sinks, backend="flex")
-    torch.testing.assert_close(
-        ours, windowed_sink_attention(*qkv, window=window, sinks=sinks, backend="reference"), rtol=1e-5, atol=1e-5
-    )
-
-
-@pytest.mark.parametrize("length, window, sinks", [(64, 10, 8), (809, 10, 8), (809, 200, 0), (1000, 64, 130)])
-def test_flex_attention_leaves_out_exactly_the_blocks_without_an_allowed_pair(
-    length: int, window: int, sinks: int
+@pytest.mark.parametrize(
+    "frames, window, sinks, dilation",
+    [(40, 3, 0, 1), (300, 10, 8, 1), (300, 130, 1, 1), (513, 64, 70, 1), (300, 10, 8, 9)],
+)
+def test_flex_attention_runs_on_the_cpu_for_its_pattern_to_be_checked(
+    frames: int, window: int, sinks: int, dilation: int
 ) -> None:
-    block = flex_room.block_size(window)
+    qkv = [x.detach() for x in tokens(1, 2, sinks + frames, 16)]
+    options = {"window": window, "sinks": sinks, "dilation": dilation}
+    ours = windowed_sink_attention(*qkv, **options, backend="flex")
+    oracle = windowed_sink_attention(*qkv, **options, backend="reference")
+    torch.testing.assert_close(ours, oracle, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "length, window, sinks, dilation",
+    [(64, 10, 8, 1), (809, 10, 8, 1), (809, 200, 0, 1), (1000, 64, 130, 1), (1500, 8, 8, 16)],
+)
+def test_flex_attention_leaves_out_exactly_the_blocks_without_an_allowed_pair(
+    length: int, window: int, sinks: int, dilation: int
+) -> None:
+    block = flex_room.block_size(window * dilation)
     blocks = -(-length // block)
     whole = torch.zeros(blocks * block, blocks * block, dtype=torch.bool)
-    whole[:length, :length] = allowed(length - sinks, window, sinks)
+    whole[:length, :length] = allowed(length - sinks, window, sinks, dilation=dilation)
     met = whole.view(blocks, block, blocks, block).any(3).any(1)
-    mask = flex_room.block_mask(length, window, sinks, torch.device("cpu"))
+    mask = flex_room.block_mask(length, window, sinks, torch.device("cpu"), dilation=dilation)
     assert torch.equal(mask.to_dense()[0, 0].bool(), met)
 
 

@@ -7,9 +7,12 @@ from hypothesis import strategies as st
 
 from wsa_lightning.attention import allowed, allowed_pairs, attention_flops, check_pattern, paper_pairs
 from wsa_lightning.attention.blocked import executed_pairs
+from wsa_lightning.attention.pattern import narrowed, reach
 from wsa_lightning.errors import UserError
 
 WINDOWS = (None, *range(1, 30))
+PATTERNS = st.tuples(st.none() | st.integers(1, 700), st.just(1)) | st.tuples(st.integers(1, 700), st.integers(1, 400))
+"""Window and dilation."""
 
 
 @pytest.mark.parametrize("sinks", range(5))
@@ -19,16 +22,21 @@ def test_the_closed_form_counts_every_allowed_pair_of_every_small_mask(sinks: in
             assert allowed_pairs(frames, window, sinks) == allowed(frames, window, sinks).sum()
 
 
-@given(frames=st.integers(1, 300), window=st.none() | st.integers(1, 700), sinks=st.integers(0, 9))
-def test_the_closed_form_counts_every_allowed_pair_of_larger_masks(frames: int, window: int | None, sinks: int) -> None:
-    assert allowed_pairs(frames, window, sinks) == allowed(frames, window, sinks).sum()
-
-
-@given(frames=st.integers(1, 5000), window=st.none() | st.integers(1, 6000), sinks=st.integers(0, 20))
-def test_the_blocked_layout_never_runs_fewer_pairs_than_the_mask_allows(
-    frames: int, window: int | None, sinks: int
+@given(frames=st.integers(1, 300), pattern=PATTERNS, sinks=st.integers(0, 9))
+def test_the_closed_form_counts_every_allowed_pair_of_larger_masks(
+    frames: int, pattern: tuple[int | None, int], sinks: int
 ) -> None:
-    assert executed_pairs(frames, window, sinks) >= allowed_pairs(frames, window, sinks)
+    window, dilation = pattern
+    seen = allowed(frames, window, sinks, dilation=dilation)
+    assert allowed_pairs(frames, window, sinks, dilation) == seen.sum()
+
+
+@given(frames=st.integers(1, 5000), pattern=PATTERNS, sinks=st.integers(0, 20))
+def test_the_blocked_layout_never_runs_fewer_pairs_than_the_mask_allows(
+    frames: int, pattern: tuple[int | None, int], sinks: int
+) -> None:
+    window, dilation = pattern
+    assert executed_pairs(frames, window, sinks, dilation) >= allowed_pairs(frames, window, sinks, dilation)
 
 
 @given(window=st.integers(1, 200), sinks=st.integers(0, 20))
@@ -54,6 +62,18 @@ def test_a_window_of_10_shows_a_frame_5_frames_on_either_side_itself_and_the_sin
     assert row.nonzero().ravel().tolist() == [0, 1, 2, *range(3 + 15, 3 + 26)]
 
 
+def test_a_window_of_4_dilated_by_8_shows_a_frame_16_frames_on_either_side_in_steps_of_8() -> None:
+    row = allowed(frames=40, window=4, sinks=3, dilation=8)[3 + 20]
+    assert row.nonzero().ravel().tolist() == [0, 1, 2, *(3 + frame for frame in (4, 12, 20, 28, 36))]
+
+
+@given(frames=st.integers(1, 60), window=st.integers(1, 30), dilation=st.integers(1, 80))
+def test_a_pattern_narrowed_to_a_song_is_the_same_pattern_there(frames: int, window: int, dilation: int) -> None:
+    less = narrowed(window, dilation, frames)
+    assert torch.equal(allowed(frames, less[0], 2, dilation=less[1]), allowed(frames, window, 2, dilation=dilation))
+    assert reach(*less) < max(frames, 2)
+
+
 @given(frames=st.integers(1, 40), half=st.integers(1, 20), sinks=st.integers(0, 4))
 def test_an_odd_window_reaches_as_far_as_the_even_one_below_it(frames: int, half: int, sinks: int) -> None:
     assert torch.equal(allowed(frames, 2 * half + 1, sinks), allowed(frames, 2 * half, sinks))
@@ -71,7 +91,9 @@ def test_a_pair_costs_4_flops_a_head_and_dimension() -> None:
     assert attention_flops(pairs=1, heads=8, dim_head=64) == 2 * (2 * 64) * 8
 
 
-@pytest.mark.parametrize("window, sinks", [(0, 0), (-1, 0), (10, -1), (None, -1)])
-def test_a_pattern_that_cannot_be_is_an_error(window: int | None, sinks: int) -> None:
+@pytest.mark.parametrize(
+    "window, sinks, dilation", [(0, 0, 1), (-1, 0, 1), (10, -1, 1), (None, -1, 1), (10, 0, 0), (None, 0, 2)]
+)
+def test_a_pattern_that_cannot_be_is_an_error(window: int | None, sinks: int, dilation: int) -> None:
     with pytest.raises(UserError, match="expected"):
-        check_pattern(window, sinks)
+        check_pattern(window, sinks, dilation)

@@ -1,5 +1,6 @@
 """Models survive being written and read; what is no model is refused in one line."""
 
+import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -132,6 +133,26 @@ def test_windows_of_their_own_survive_every_format_and_a_change_of_them_keeps_th
     assert_same(to_student(to_student(deep, window=[4, 12]), window=[6, None]), deep)
 
 
+def test_a_dilation_survives_every_format_and_goes_with_the_window(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    dilated = Roformer(replace(TINY, depth=2, window=[4, 16], dilation=[1, 8], sinks=2))
+    save(dilated, tmp_path / "dilated.safetensors")
+    assert_same(load(tmp_path / "dilated.safetensors"), dilated)
+    companion = save_public(dilated, tmp_path / "dilated.ckpt")
+    assert "wsa_dilation:\n  - 1\n  - 8\n" in companion.read_text()
+    assert_same(load(tmp_path / "dilated.ckpt"), dilated)
+    assert load(tmp_path / "dilated.safetensors", window=10).config.dilations == (1, 8)
+    assert load(tmp_path / "dilated.safetensors", dilation=4).config.dilations == (4, 4)
+    assert load(tmp_path / "dilated.ckpt", window=None).config.dilation == 1, "full attention skips no frame"
+
+
+def test_a_file_of_before_dilations_has_a_plain_window(student: Roformer, tmp_path: Path) -> None:
+    config = {key: value for key, value in student.config.to_dict().items() if key != "dilation"}
+    metadata = {METADATA_KEY: json.dumps({"version": 1, "config": config})}
+    save_file(dict(student.state_dict()), tmp_path / "old.safetensors", metadata)
+    assert_same(load(tmp_path / "old.safetensors"), student)
+
+
 @pytest.mark.parametrize("name", ["public.yaml", "public.yml", "config_vocals.yaml"])
 def test_the_yaml_beside_a_file_is_found(name: str, student: Roformer, tmp_path: Path) -> None:
     torch.save(to_public(student), tmp_path / "public.ckpt")
@@ -238,7 +259,8 @@ def configs(draw: st.DrawFn) -> RoformerConfig:
         mel_bands=draw(st.integers(3, 5)), band_widths=draw(WIDTHS), channels=draw(small), n_fft=256,
         win_length=draw(st.sampled_from([256, 200])), hop_length=draw(st.sampled_from([64, 100])),
         sample_rate=draw(st.sampled_from([44100, 16000])), zero_dc=draw(st.booleans()),
-        window=draw(st.sampled_from([None, 1, 10])), sinks=draw(st.integers(0, 2)),
+        window=(window := draw(st.sampled_from([None, 1, 10]))), sinks=draw(st.integers(0, 2)),
+        dilation=1 if window is None else draw(st.sampled_from([1, 4])),
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from wsa_lightning.models import Roformer, RoformerConfig
 SMALL = replace(TINY, n_fft=256, win_length=256, hop_length=64, mel_bands=4, band_widths=(9, 40, 80))
 MODELS = {
     "a windowed student": replace(SMALL, window=10, sinks=3),
+    "a student of two windows, one dilated": replace(SMALL, depth=2, window=[2, 6], dilation=[1, 4], sinks=2),
     "a band_split teacher of two stems": replace(SMALL, family="band_split", stems=("vocals", "other")),
 }
 
@@ -54,14 +56,15 @@ def test_onnxruntime_computes_the_models_mask_at_any_length_and_batch(name: str,
         assert (torch.from_numpy(mask) - expected).norm() <= 1e-5 * expected.norm()
 
 
-@pytest.mark.parametrize("window", [None, 1, 6, 70])
+@pytest.mark.parametrize("window, dilation", [(None, 1), (1, 1), (6, 1), (70, 1), (6, 5)])
 @pytest.mark.parametrize("sinks", [0, 3])
-@pytest.mark.parametrize("frames", [1, 31, 64, 150])
-def test_the_exported_attention_is_the_oracle(window: int | None, sinks: int, frames: int) -> None:
+@pytest.mark.parametrize("frames", [1, 31, 64, 150, 500])
+def test_the_exported_attention_is_the_oracle(window: int | None, dilation: int, sinks: int, frames: int) -> None:
     generator = torch.Generator().manual_seed(7)
     q, k, v = torch.randn(3, 2, 2, sinks + frames, 4, generator=generator)
-    expected = windowed_sink_attention(q, k, v, window=window, sinks=sinks, backend="reference")
-    torch.testing.assert_close(blocks_attention(q, k, v, window=window, sinks=sinks), expected, atol=1e-5, rtol=1e-5)
+    options: dict[str, Any] = {"window": window, "sinks": sinks, "dilation": dilation}
+    expected = windowed_sink_attention(q, k, v, **options, backend="reference")
+    torch.testing.assert_close(blocks_attention(q, k, v, **options), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["mel_band", "band_split"])

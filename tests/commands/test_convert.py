@@ -69,6 +69,19 @@ def test_a_public_teacher_becomes_a_public_student_with_the_papers_names_and_com
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ours.safetensors", "student.ckpt", "student.yaml"]
 
 
+def test_a_window_is_dilated_layer_by_layer_and_the_note_says_who_reads_that(wsa: Convert, tmp_path: Path) -> None:
+    options = ("--window", "[4, 16]", "--dilation", "[1, 8]")
+    result = wsa("convert", "small-teacher", tmp_path / "student.ckpt", *options, "--sinks", 8)
+    assert result.returncode == 0, result.stderr
+    assert "window 4,16/8, 8 sinks" in result.stdout
+    assert "note: a window is dilated: no other code knows that" in result.stdout
+    assert load(tmp_path / "student.ckpt").config.patterns == ((4, 1), (16, 8))
+    result = wsa("convert", tmp_path / "student.ckpt", tmp_path / "plain.ckpt", "--dilation", 1)
+    assert result.returncode == 0, result.stderr
+    assert "wsa_dilation" not in (tmp_path / "plain.yaml").read_text()
+    assert load(tmp_path / "plain.ckpt").config.patterns == ((4, 1), (16, 1))
+
+
 def test_what_is_there_stays_unless_overwriting_is_asked_for(wsa: Convert, teacher: Path, tmp_path: Path) -> None:
     (tmp_path / "out.yaml").write_text("mine")
     result = wsa("convert", teacher, tmp_path / "out.ckpt")
@@ -94,6 +107,8 @@ def test_a_word_for_a_number_is_a_usage_error(wsa: Convert, tmp_path: Path) -> N
         ("small", "a.ckpt", {"format": "ours"}, "expected a name in .safetensors"),
         ("small", "a.ckpt", {"window": 0}, "window is 0"),
         ("small", "a.ckpt", {"sinks": -1}, "sinks is -1"),
+        ("small", "a.ckpt", {"dilation": 0}, "dilation is 0"),
+        ("small-teacher", "a.ckpt", {"dilation": 2}, "dilation is 2 where window is null"),
         ("small", "a.ckpt", {"config": Path("nowhere.yaml")}, "nowhere.yaml"),
     ],
 )

@@ -67,6 +67,8 @@ def test_a_students_checkpoint_brings_its_own_window_and_the_options_beat_it(wsa
     options = ("--window", 6, "--sinks", 0, "--seconds", 2)
     other = wsa("flops", "--checkpoint", "small-teacher", *options)
     assert "student, w 6, S 0" in other.stdout
+    dilated = wsa("flops", "--checkpoint", "small-teacher", *options, "--dilation", "[1, 8]")
+    assert "student, w 6,6/8, S 0" in dilated.stdout
     teachers = [cells(result.stdout, "total, mask's pairs")[0][0] for result in (own, other)]
     assert teachers[0] == teachers[1]
 

@@ -77,7 +77,9 @@ def test_a_whole_song_is_counted_as_exactly_as_a_chunk_and_saves_several_times_a
 @settings(max_examples=6, deadline=None)
 @given(
     seconds=st.floats(0.001, 20.0),
-    windows=st.lists(st.none() | st.integers(1, 4000), min_size=1, max_size=2),
+    patterns=st.lists(
+        st.just((None, 1)) | st.tuples(st.integers(1, 4000), st.sampled_from([1, 1, 3, 200])), min_size=1, max_size=2
+    ),
     sinks=st.integers(0, 9),
     stems=st.sampled_from([("vocals",), ("vocals", "drums", "bass")]),
     rest=st.fixed_dictionaries({
@@ -91,12 +93,13 @@ def test_a_whole_song_is_counted_as_exactly_as_a_chunk_and_saves_several_times_a
 def test_the_count_is_the_closed_form_for_any_architecture_and_duration(
     family: RoformerConfig,
     seconds: float,
-    windows: list[int | None],
+    patterns: list[tuple[int | None, int]],
     sinks: int,
     stems: tuple[str, ...],
     rest: dict[str, Any],
 ) -> None:
-    config = replace(family, depth=len(windows), window=windows, sinks=sinks, stems=stems, **rest)
+    windows, dilations = zip(*patterns, strict=True)
+    config = replace(family, depth=len(patterns), window=windows, dilation=dilations, sinks=sinks, stems=stems, **rest)
     report = count(weightless(config), seconds)
     assert report == closed_form(config, seconds)
     assert sum(report.by_module.values()) == report.total
@@ -114,13 +117,13 @@ def test_windows_of_their_own_cost_what_the_layers_cost_alone() -> None:
         assert together.by_module[f"layers.{layer}.time"] == report.by_module["layers.0.time"]
 
 
-@pytest.mark.parametrize("window, sinks", [(None, 0), (10, 8), (9, 0)])
+@pytest.mark.parametrize("window, sinks, dilation", [(None, 0, 1), (10, 8, 1), (9, 0, 1), (10, 8, 4)])
 @pytest.mark.parametrize("backend", ["reference", "blocked"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_pytorchs_own_counter_sees_the_same_linear_layers_and_the_pairs_each_backend_runs(
-    family: RoformerConfig, backend: str, window: int | None, sinks: int
+    family: RoformerConfig, backend: str, window: int | None, sinks: int, dilation: int
 ) -> None:
-    config = replace(family, window=window, sinks=sinks)
+    config = replace(family, window=window, sinks=sinks, dilation=dilation)
     model = weightless(config, backend)
     report = count(model, 2.0)
     spectrum = torch.empty(1, config.channels, config.bins, report.frames, dtype=torch.complex64, device="meta")
@@ -128,7 +131,7 @@ def test_pytorchs_own_counter_sees_the_same_linear_layers_and_the_pairs_each_bac
         model.estimate_mask(spectrum)
 
     length = sinks + report.frames
-    pairs = executed_pairs(report.frames, window, sinks) if backend == "blocked" else length**2
+    pairs = executed_pairs(report.frames, window, sinks, dilation) if backend == "blocked" else length**2
     executed = config.depth * attention_flops(config.bands * pairs, config.heads, config.dim_head)
     assert witness.get_total_flops() == report.linear + report.frequency_attention + executed
     if window is None:

@@ -20,9 +20,9 @@ from wsa_lightning.models import Roformer, transformer
 RATE = TINY.sample_rate
 
 
-def whole_weights(q: Tensor, k: Tensor, window: int | None, sinks: int) -> Tensor:
+def whole_weights(q: Tensor, k: Tensor, window: int | None, sinks: int, dilation: int) -> Tensor:
     """(sequences, heads, L, L) in one piece."""
-    seen = allowed(q.shape[-2] - sinks, window, sinks)
+    seen = allowed(q.shape[-2] - sinks, window, sinks, dilation=dilation)
     return (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(~seen, float("-inf")).softmax(-1)
 
 
@@ -30,20 +30,21 @@ def whole_weights(q: Tensor, k: Tensor, window: int | None, sinks: int) -> Tenso
 @given(
     frames=st.integers(1, 300),
     sinks=st.integers(0, 3),
-    window=st.none() | st.integers(1, 60),
+    pattern=st.tuples(st.none() | st.integers(1, 60), st.just(1)) | st.tuples(st.integers(1, 60), st.integers(1, 20)),
     sequences=st.integers(1, 3),
 )
 def test_block_by_block_sums_equal_those_of_the_whole_map(
-    frames: int, sinks: int, window: int | None, sequences: int
+    frames: int, sinks: int, pattern: tuple[int | None, int], sequences: int
 ) -> None:
+    window, dilation = pattern
     torch.manual_seed(frames)
     q, k, v = (2 * torch.randn(sequences, 2, sinks + frames, 4) for _ in range(3))
     observer = Observer(reference)
-    out = observer(q, k, v, window=window, sinks=sinks)
-    torch.testing.assert_close(out, reference(q, k, v, window=window, sinks=sinks))
+    out = observer(q, k, v, window=window, sinks=sinks, dilation=dilation)
+    torch.testing.assert_close(out, reference(q, k, v, window=window, sinks=sinks, dilation=dilation))
     found = observer.statistics("time", 0, 0)
 
-    weights = whole_weights(q, k, window, sinks)[:, :, sinks:].double()  # (n, H, T, S + T)
+    weights = whole_weights(q, k, window, sinks, dilation)[:, :, sinks:].double()  # (n, H, T, S + T)
     far = (torch.arange(frames)[:, None] - torch.arange(frames)).abs()
     on_frames = weights[..., sinks:]
     for reach in {0, frames // 3, frames - 1}:

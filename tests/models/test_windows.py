@@ -41,6 +41,36 @@ def test_every_layer_attends_within_its_own_window(windows: tuple[int | None, in
     assert not torch.equal(model(windows[0]).layers[1](both.layers[0](tokens)), x)
 
 
+@torch.no_grad()
+def test_a_dilated_layer_hears_as_far_as_its_dilation_reaches_and_a_plain_one_does_not() -> None:
+    torch.manual_seed(0)
+    tokens = torch.randn(1, 60, DEEP.bands, DEEP.dim)
+    changed = tokens.clone()
+    changed[:, 30] += 1
+    for dilation, near in ((1, {28, 29, 30, 31, 32}), (8, {14, 22, 30, 38, 46})):
+        layer = Roformer(replace(DEEP, sinks=0, window=4, dilation=dilation)).eval().layers[0]
+        heard = (layer(tokens) != layer(changed)).flatten(2).any(-1)[0]
+        assert set(heard.nonzero().ravel().tolist()) == near
+
+
+@pytest.mark.parametrize(
+    ("dilation", "words"),
+    [
+        ([1, 2, 4], r"dilation is \[1, 2, 4\], 3 numbers: expected 2, one a layer, or a single one for all"),
+        (0, "dilation is 0: expected at least 1"),
+        ([1, "far"], "dilation is 'far': expected an integer, or a list of them"),
+        (True, "dilation is True: expected an integer"),
+        (2.0, "dilation is 2.0: expected an integer"),
+        (None, "dilation is None: expected an integer"),
+        ([8, 1], "dilation is 8 where window is null: expected 1"),
+    ],
+)
+def test_what_are_no_dilations_is_refused_in_one_line(dilation: object, words: str) -> None:
+    with pytest.raises(UserError, match=words) as error:
+        replace(DEEP, window=[None, 16], dilation=dilation)  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("window", "words"),
     [
@@ -59,8 +89,12 @@ def test_what_are_no_windows_is_refused_in_one_line(window: object, words: str) 
 
 
 def test_windows_survive_as_plain_data_and_have_a_short_name() -> None:
-    config = replace(DEEP, window=[4, None])
-    assert config.to_dict()["window"] == [4, None]
-    assert RoformerConfig.from_dict(config.to_dict()) == config
-    assert hash(config)
+    for config in (replace(DEEP, window=[4, None]), replace(DEEP, window=[4, 16], dilation=[1, 8])):
+        assert config.to_dict()["window"] == list(config.windows)
+        assert RoformerConfig.from_dict(config.to_dict()) == config
+        assert hash(config)
+    assert replace(DEEP, window=6, dilation=[3, 3]) == replace(DEEP, window=6, dilation=3)
+    assert [describe_window(*pattern) for pattern in ((16, 8), ((4, 16), (1, 8)), ((4, 16), 2), (16, (1, 8)))] == [
+        "16/8", "4,16/8", "4/2,16/2", "16,16/8",
+    ]  # fmt: skip
     assert [describe_window(window) for window in (None, 10, (4, None))] == ["full", "10", "4,full"]

@@ -17,6 +17,7 @@ from wsa_lightning.separation import cost_factor, plan_blocks, receptive_frames,
 from wsa_lightning.separation.blocks import BlockPlan, cut, join, receptive_samples
 
 STUDENT = replace(TINY, depth=2, window=[4, 16], sinks=0)
+DILATED = replace(STUDENT, window=[4, 6], dilation=[1, 5])
 PLANS = st.one_of(
     st.builds(
         lambda length, overlap: BlockPlan(length, length // overlap, ramp=length // 2 if overlap > 1 else 0),
@@ -51,6 +52,7 @@ def test_a_students_blocks_overlap_by_9_percent_and_a_teachers_by_half() -> None
     paper = RoformerConfig(window=10, sinks=8)
     assert receptive_frames(paper) == 6 * 5
     assert receptive_frames(replace(paper, window=[2, 4, 6, 8, 10, 12])) == 1 + 2 + 3 + 4 + 5 + 6
+    assert receptive_frames(replace(paper, dilation=[1, 1, 1, 1, 2, 8])) == 4 * 5 + 10 + 40
     assert cost_factor(paper) == pytest.approx(1.0925, abs=0.001)
     assert cost_factor(replace(paper, window=None, sinks=0)) == 2
     assert cost_factor(replace(paper, window=[10, 10, 10, 10, 10, None])) == 2, "one full layer hears everything"
@@ -73,10 +75,10 @@ def test_a_chunk_or_an_overlap_that_is_not_positive_is_refused(chunk: float, ove
         plan_blocks(TINY, chunk, overlap)
 
 
-@pytest.fixture
-def student() -> Roformer:
+@pytest.fixture(params=[STUDENT, DILATED], ids=["plain", "dilated"])
+def student(request: pytest.FixtureRequest) -> Roformer:
     torch.manual_seed(0)
-    return Roformer(STUDENT).eval()
+    return Roformer(request.param).eval()
 
 
 @pytest.mark.parametrize("samples", [44100, 44101, 70001])
@@ -88,7 +90,7 @@ def test_a_student_without_sinks_gives_in_blocks_what_it_gives_for_the_whole_son
     with torch.no_grad():
         whole = student(mixture[None]).audio[0]
     blocks = separate(student, mixture, 44100, chunk_seconds=chunk_seconds, batch_size=3)
-    assert plan_blocks(STUDENT, chunk_seconds).length < samples, "else there is only one block"
+    assert plan_blocks(student.config, chunk_seconds).length < samples, "else there is only one block"
     torch.testing.assert_close(blocks, whole, rtol=0, atol=1e-5)
 
 
@@ -98,7 +100,7 @@ def test_a_halo_shorter_than_the_receptive_field_would_be_heard(
     mixture = torch.randn(2, 60000)
     with torch.no_grad():
         whole = student(mixture[None]).audio[0]
-    short = receptive_samples(STUDENT) - 4 * STUDENT.hop_length
+    short = receptive_samples(student.config) - 4 * STUDENT.hop_length
     monkeypatch.setattr("wsa_lightning.separation.blocks.receptive_samples", lambda config: short)
     blocks = separate(student, mixture, 44100, chunk_seconds=0.1)
     assert float((blocks - whole).abs().max()) > 1e-5

@@ -44,10 +44,11 @@ def live(separator: LiveSeparator, mixture: Tensor, sizes: list[int]) -> Tensor:
     return torch.cat([*(separator.push(piece) for piece in pieces(mixture, sizes)), separator.flush()], dim=-1)
 
 
-MODELS = {"mel_band": student(STUDENT), "band_split": student(BAND_SPLIT)}
+DILATED = replace(STUDENT, window=[2, 4], dilation=[1, 3])
+MODELS = {"mel_band": student(STUDENT), "band_split": student(BAND_SPLIT), "dilated": student(DILATED)}
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=18)
 @given(
     family=st.sampled_from(list(MODELS)),
     samples=st.one_of(st.integers(1, 3000), st.integers(3000, 12000)),

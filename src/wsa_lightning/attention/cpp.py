@@ -66,7 +66,7 @@ def _failure() -> str | None:
     return None
 
 
-def cpp(q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int) -> Tensor:
+def cpp(q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int, dilation: int = 1) -> Tensor:
     """Windowed sink attention on the CPU; q, k, v and result are (batch, heads, sinks + frames, dim_head)."""
     if reason := why_not():
         raise UserError(
@@ -75,33 +75,33 @@ def cpp(q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int) -> T
         )
     if q.device.type not in ("cpu", "meta"):
         raise UserError(f"attention backend 'cpp' runs on the CPU, the tensors are on {q.device}: use backend auto")
-    if window is None or is_full(q.shape[-2] - sinks, window):
+    if window is None or is_full(q.shape[-2] - sinks, window, dilation):
         return F.scaled_dot_product_attention(q, k, v)
-    out, _ = _attend(q.to(v.dtype), k.to(v.dtype), v, window // 2, sinks)
+    out, _ = _attend(q.to(v.dtype), k.to(v.dtype), v, window // 2, sinks, dilation)
     return out
 
 
 @torch.library.custom_op(
     "wsa_lightning::cpp_attention",
     mutates_args=(),
-    schema="(Tensor q, Tensor k, Tensor v, int half, int sinks) -> (Tensor, Tensor)",
+    schema="(Tensor q, Tensor k, Tensor v, int half, int sinks, int dilation) -> (Tensor, Tensor)",
 )
-def _attend(q: Tensor, k: Tensor, v: Tensor, half: int, sinks: int) -> tuple[Tensor, Tensor]:
+def _attend(q: Tensor, k: Tensor, v: Tensor, half: int, sinks: int, dilation: int) -> tuple[Tensor, Tensor]:
     """Result, and the log of each softmax's sum (batch, heads, positions), which the backward pass needs."""
-    out, lse = _empty_result(q, k, v, half, sinks)
+    out, lse = _empty_result(q, k, v, half, sinks, dilation)
 
     def forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor) -> None:
         batch, heads, length, dim_head = q.shape
         pieces = -(-(length - sinks) // _library().frames_in_a_piece())
         parts = q.new_empty(batch, heads, pieces, sinks, dim_head + 2)
-        _call("forward", (q, k, v, out), (lse, parts), half, sinks)
+        _call("forward", (q, k, v, out), (lse, parts), half, sinks, dilation)
 
     _some_sequences_at_a_time(forward, (q, k, v), (out,), lse)
     return out, lse
 
 
 @_attend.register_fake
-def _empty_result(q: Tensor, k: Tensor, v: Tensor, half: int, sinks: int) -> tuple[Tensor, Tensor]:
+def _empty_result(q: Tensor, k: Tensor, v: Tensor, half: int, sinks: int, dilation: int) -> tuple[Tensor, Tensor]:
     lse = q.new_empty(q.shape[:-1], dtype=torch.float64 if q.dtype == torch.float64 else torch.float32)
     return empty_rows(v), lse
 
@@ -109,11 +109,11 @@ def _empty_result(q: Tensor, k: Tensor, v: Tensor, half: int, sinks: int) -> tup
 @torch.library.custom_op(
     "wsa_lightning::cpp_attention_backward",
     mutates_args=(),
-    schema="(Tensor q, Tensor k, Tensor v, Tensor out, Tensor slope, Tensor lse, int half, int sinks)"
+    schema="(Tensor q, Tensor k, Tensor v, Tensor out, Tensor slope, Tensor lse, int half, int sinks, int dilation)"
     " -> (Tensor, Tensor, Tensor)",
 )
 def _attend_backward(
-    q: Tensor, k: Tensor, v: Tensor, out: Tensor, slope: Tensor, lse: Tensor, half: int, sinks: int
+    q: Tensor, k: Tensor, v: Tensor, out: Tensor, slope: Tensor, lse: Tensor, half: int, sinks: int, dilation: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     dq, dk, dv = (empty_rows(x) for x in (q, k, v))
 
@@ -121,7 +121,7 @@ def _attend_backward(
         *rows, lse = tensors
         for total in rows[-3:]:
             total.zero_()
-        _call("backward", rows, (lse,), half, sinks)
+        _call("backward", rows, (lse,), half, sinks, dilation)
 
     _some_sequences_at_a_time(backward, (q, k, v, out, slope), (dq, dk, dv), lse)
     return dq, dk, dv
@@ -129,20 +129,20 @@ def _attend_backward(
 
 @_attend_backward.register_fake
 def _(
-    q: Tensor, k: Tensor, v: Tensor, out: Tensor, slope: Tensor, lse: Tensor, half: int, sinks: int
+    q: Tensor, k: Tensor, v: Tensor, out: Tensor, slope: Tensor, lse: Tensor, half: int, sinks: int, dilation: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     return empty_rows(q), empty_rows(k), empty_rows(v)
 
 
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    q, k, v, ctx.half, ctx.sinks = inputs
+    q, k, v, ctx.half, ctx.sinks, ctx.dilation = inputs
     ctx.save_for_backward(q, k, v, *output)
     ctx.mark_non_differentiable(output[1])
 
 
 def _slopes(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     q, k, v, out, lse = ctx.saved_tensors
-    return (*_attend_backward(q, k, v, out, slope, lse, ctx.half, ctx.sinks), None, None)
+    return (*_attend_backward(q, k, v, out, slope, lse, ctx.half, ctx.sinks, ctx.dilation), None, None, None)
 
 
 _attend.register_autograd(_slopes, setup_context=_save_for_backward)
@@ -173,12 +173,12 @@ def _readable(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 else x.contiguous()
 
 
-def _call(work: str, rows: Any, plain: tuple[Tensor, ...], half: int, sinks: int) -> None:
+def _call(work: str, rows: Any, plain: tuple[Tensor, ...], half: int, sinks: int, dilation: int) -> None:
     """Hand pointers and strides to the library; ``rows`` are (B, H, L, E), ``plain`` are contiguous."""
     batch, heads, length, dim_head = rows[0].shape
     pointers = [x.data_ptr() for x in (*rows, *plain)]
     strides = [stride for x in rows for stride in x.stride()[:3]]
-    sizes = [batch, heads, length, dim_head, half, sinks, torch.get_num_threads()]
+    sizes = [batch, heads, length, dim_head, half, sinks, dilation, torch.get_num_threads()]
     function = getattr(_library(), f"{work}_{'double' if rows[0].dtype == torch.float64 else 'float'}")
     function(
         (ctypes.c_void_p * len(pointers))(*pointers),

@@ -1,8 +1,8 @@
 // Windowed sink attention on the CPU, forward and backward, in one pass over memory (see cpp.py).
 //
 // Positions are S sinks, then T frames; a row is the `dim` contiguous numbers of one (batch, head, position). A frame
-// has S + 2 half + 1 keys at most, so its scores never leave the cache. The sinks' own rows see everything: each piece
-// of time gives their softmax over its keys, and the pieces are merged at the end.
+// has S + 2 half + 1 keys at most, those of its window `dilation` apart, so its scores never leave the cache. The sinks'
+// own rows see everything: each piece of time gives their softmax over its keys, and the pieces are merged at the end.
 //
 // The common widths in fp32 are kept in vector registers; every other width, and fp64, takes plain loops.
 
@@ -191,11 +191,12 @@ template <class Real> struct Rows {
 
 struct Span {
     int64_t first, stop;
-    int64_t count() const { return stop - first; }
+    int64_t step = 1;  // from one key to the next
+    int64_t count() const { return (stop - first + step - 1) / step; }
 };
 
 struct Shape {
-    int64_t batch, heads, length, dim, half, sinks;
+    int64_t batch, heads, length, dim, half, sinks, dilation;
     int threads;
 
     int64_t pieces() const { return (length - sinks + PIECE - 1) / PIECE; }
@@ -203,7 +204,8 @@ struct Shape {
     // The keys that the sinks meet in a piece: its frames, and in the first one the sinks themselves.
     Span sinks_keys(int64_t n) const { return {n ? piece(n).first : 0, piece(n).stop}; }
     Span window(int64_t position) const {
-        return {std::max(sinks, position - half), std::min(length, position + half + 1)};
+        const int64_t before = std::min(half, (position - sinks) / dilation);
+        return {position - before * dilation, std::min(length, position + half * dilation + 1), dilation};
     }
     int64_t row(int64_t b, int64_t h, int64_t position) const { return (b * heads + h) * length + position; }
     // Room for the scores of one query, sinks and window each in vectors of their own.
@@ -226,11 +228,12 @@ template <class Real> struct Forward {
         const Row<D, Real> query(q.at(b, h, i), s.dim);
         const Span seen = s.window(i);
         query.dots(k.at(b, h, 0), k.strides.position, s.sinks, scale, scores);
-        query.dots(k.at(b, h, seen.first), k.strides.position, seen.count(), scale, scores + s.sinks);
+        query.dots(k.at(b, h, seen.first), seen.step * k.strides.position, seen.count(), scale,
+                   scores + s.sinks);
         const auto [largest, sum] = exponentials(scores, s.sinks + seen.count());
         Sum<D, Real> values(out.at(b, h, i), s.dim);
         values.add(scores, v.at(b, h, 0), v.strides.position, s.sinks);
-        values.add(scores + s.sinks, v.at(b, h, seen.first), v.strides.position, seen.count());
+        values.add(scores + s.sinks, v.at(b, h, seen.first), seen.step * v.strides.position, seen.count());
         values.finish(1 / sum);
         lse[s.row(b, h, i)] = largest + std::log(sum);
     }
@@ -305,18 +308,18 @@ template <class Real> struct Backward {
     void meet(const Query<D>& one, int64_t b, int64_t h, Span keys, Sum<D, Real>& own, Real* weights) const {
         const int64_t count = keys.count(), whole = padded(count);
         Real* slopes = weights + whole;
-        one.query.dots(k.at(b, h, keys.first), k.strides.position, count, scale, weights);
-        one.given.dots(v.at(b, h, keys.first), v.strides.position, count, 1, slopes);
+        one.query.dots(k.at(b, h, keys.first), keys.step * k.strides.position, count, scale, weights);
+        one.given.dots(v.at(b, h, keys.first), keys.step * v.strides.position, count, 1, slopes);
         for (int64_t j = count; j < whole; ++j) weights[j] = slopes[j] = 0;
         for (int64_t j = 0; j < whole; ++j) {
             weights[j] = exponential(weights[j] - one.norm);
             slopes[j] = weights[j] * (slopes[j] - one.delta) * scale;
         }
-        own.add(slopes, k.at(b, h, keys.first), k.strides.position, count);
+        own.add(slopes, k.at(b, h, keys.first), keys.step * k.strides.position, count);
         Real *key = dk.at(b, h, keys.first), *value = dv.at(b, h, keys.first);
         for (int64_t j = 0; j < count; ++j) {
-            one.query.add_to(key + j * dk.strides.position, slopes[j]);
-            one.given.add_to(value + j * dv.strides.position, weights[j]);
+            one.query.add_to(key + j * keys.step * dk.strides.position, slopes[j]);
+            one.given.add_to(value + j * keys.step * dv.strides.position, weights[j]);
         }
     }
 
@@ -365,9 +368,9 @@ template <class Pass> void run_width(const Pass& pass) {
     }
 }
 
-// sizes: batch, heads, length, dim, half a window, sinks, threads. strides: of each of the leading pointers in turn.
+// sizes: batch, heads, length, dim, half a window, sinks, dilation, threads. strides: of each of the leading pointers in turn.
 Shape shape_of(const int64_t* sizes) {
-    return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], static_cast<int>(sizes[6])};
+    return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], static_cast<int>(sizes[7])};
 }
 
 template <class Real> struct Arguments {

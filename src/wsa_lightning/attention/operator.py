@@ -12,7 +12,7 @@ from wsa_lightning.attention.cpp import cpp
 from wsa_lightning.attention.cpp import why_not as why_not_cpp
 from wsa_lightning.attention.flex import flex
 from wsa_lightning.attention.flex import why_not as why_not_flex
-from wsa_lightning.attention.pattern import check_pattern
+from wsa_lightning.attention.pattern import check_pattern, narrowed, reach
 from wsa_lightning.attention.reference import reference
 from wsa_lightning.errors import UserError
 
@@ -25,7 +25,7 @@ WIDEST_FOR_CPP = 128
 class Backend(Protocol):
     """One way to compute windowed sink attention; all agree with ``reference``, gradients included."""
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int) -> Tensor:
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int, dilation: int = 1) -> Tensor:
         """(batch, heads, sinks + frames, dim_head) each, and so is the result."""
 
 
@@ -49,12 +49,12 @@ def resolve(backend: str | Backend) -> Backend:
     return _BACKENDS[backend]
 
 
-def _auto(q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int) -> Tensor:
+def _auto(q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int, dilation: int = 1) -> Tensor:
     """The fastest backend that can take these tensors here."""
     name = _best(q, window)
     if not torch.compiler.is_compiling():
         _note(name, q.device.type)
-    return _BACKENDS[name](q, k, v, window=window, sinks=sinks)
+    return _BACKENDS[name](q, k, v, window=window, sinks=sinks, dilation=dilation)
 
 
 def _best(q: Tensor, window: int | None) -> str:
@@ -85,7 +85,14 @@ def _note(name: str, device: str) -> None:
 
 
 def windowed_sink_attention(
-    q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int, backend: str | Backend = "auto"
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    window: int | None,
+    sinks: int,
+    dilation: int = 1,
+    backend: str | Backend = "auto",
 ) -> Tensor:
     """Attention in which frames see their neighbours and the sinks, and sinks see everything.
 
@@ -97,15 +104,20 @@ def windowed_sink_attention(
         v: values, same shape.
         window: total width in frames, ``window // 2`` to each side of the query; None is full attention.
         sinks: how many of the first positions are sinks.
+        dilation: frames from one key of the window to the next; 1 for neighbours.
         backend: ``auto``, one of ``backends()``, or a function; an explicit choice never falls back.
 
     Returns:
         (batch, heads, sinks + frames, dim_head), in the dtype of ``v`` where the three agree.
 
     Raises:
-        UserError: a window below 1, negative sinks, fewer positions than sinks + 1, an unknown backend.
+        UserError: a window or dilation below 1, negative sinks, a null window with a dilation, fewer positions than
+            sinks + 1, an unknown backend.
     """
-    check_pattern(window, sinks)
-    if q.shape[-2] <= sinks:
+    check_pattern(window, sinks, dilation)
+    frames = q.shape[-2] - sinks
+    if frames < 1:
         raise UserError(f"{q.shape[-2]} positions hold {sinks} sinks and no frame: expected at least one frame")
-    return resolve(backend)(q, k, v, window=window, sinks=sinks)
+    if window is not None and dilation > 1 and reach(window, dilation) >= frames:
+        window, dilation = narrowed(window, dilation, int(frames))
+    return resolve(backend)(q, k, v, window=window, sinks=sinks, dilation=dilation)

@@ -18,7 +18,7 @@ from wsa_lightning.checkpoints.public import KEEP, check_agreement, from_public,
 from wsa_lightning.checkpoints.reading import METADATA_KEY, check_tensors, read
 from wsa_lightning.checkpoints.student import Keep, to_student
 from wsa_lightning.errors import UserError, one_line
-from wsa_lightning.models import Roformer, RoformerConfig, Window
+from wsa_lightning.models import Dilation, Roformer, RoformerConfig, Window
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ def load(
     config: Companion | None = None,
     window: Window | Literal[Keep.KEEP] = KEEP,
     sinks: int | Literal[Keep.KEEP] = KEEP,
+    dilation: Dilation | Literal[Keep.KEEP] = KEEP,
 ) -> Roformer:
     """A Roformer in fp32 on the CPU, from any model file we know, recognised by its content.
 
@@ -57,6 +58,7 @@ def load(
         config: the YAML of a public file (see ``from_public``); None takes the one beside the file, if there is one.
         window: another time attention than the file's; None is full, a list has one a layer.
         sinks: another number of sinks than the file's.
+        dilation: another dilation of the window than the file's; of ``window=None`` it is 1.
 
     Raises:
         UserError: no such file, not a model, code in a pickle, tensors that do not fit.
@@ -72,7 +74,7 @@ def load(
             model = _our_model(content, own_config, config)
         else:
             companion = config if config is not None else find_companion(file)
-            model = from_public(content, config=companion, share=True, window=window, sinks=sinks)
+            model = from_public(content, config=companion, share=True, window=window, sinks=sinks, dilation=dilation)
             if companion is None:
                 logger.warning("no YAML beside %s: taking hop 441 and a zeroed DC bin; config= says otherwise", path)
         if any(parameter.is_meta for parameter in model.parameters()):
@@ -80,7 +82,7 @@ def load(
     except (UserError, OSError) as error:
         beside = f" with {companion}" if isinstance(companion, (str, Path)) and str(companion) not in str(error) else ""
         raise UserError(f"{path}{beside}: {one_line(error)}") from None
-    return to_student(model.float(), window=window, sinks=sinks, share=True)
+    return to_student(model.float(), window=window, sinks=sinks, dilation=dilation, share=True)
 
 
 def _our_model(state: Mapping[str, Any], own_config: dict[str, Any], config: Companion | None) -> Roformer:

@@ -80,7 +80,8 @@ def _captured(model: Roformer) -> torch.export.ExportedProgram:
 
     The capture wants more than one block of frames; the operators it finds are right for fewer as well.
     """
-    config, block = model.config, block_size(max(window or 1 for window in model.config.windows))
+    config = model.config
+    block = max(block_size(window or 1) * dilation for window, dilation in config.patterns)
     frames, batch = torch.export.Dim("frames", min=block + 1), torch.export.Dim("batch")
     with torch.no_grad():
         return torch.export.export(
@@ -134,7 +135,7 @@ class RealRotary(nn.Module):
         return torch.stack((re * cos - im * sin, re * sin + im * cos), dim=-1).flatten(-2)
 
 
-def blocks_attention(q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int) -> Tensor:
+def blocks_attention(q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int, dilation: int = 1) -> Tensor:
     """``attention.blocked`` in operators that export with a free number of frames: a block and its two neighbours.
 
     q, k, v and result are (batch, heads, sinks + frames, dim_head).
@@ -142,29 +143,34 @@ def blocks_attention(q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sin
     if window is None:
         return attend(q, k, v)
     frames, half, block = q.shape[2] - sinks, window // 2, block_size(window)
-    blocks = (frames + block - 1) // block
+    unit = block * dilation
+    blocks = (frames + unit - 1) // unit
 
     def cut(x: Tensor) -> Tensor:
-        """(B, H, T, E) -> (B, H, n, b, E), zeros behind the last frame."""
-        padded = torch.cat((x, x.new_zeros(1, 1, block, 1).expand(x.shape[0], x.shape[1], block, x.shape[3])), dim=2)
-        return padded[:, :, : blocks * block].unflatten(2, (blocks, block))
+        """(B, H, T, E) -> (B, H, d, n, b, E), zeros behind the last frame."""
+        padded = torch.cat((x, x.new_zeros(1, 1, unit, 1).expand(x.shape[0], x.shape[1], unit, x.shape[3])), dim=2)
+        return padded[:, :, : blocks * unit].unflatten(2, (blocks, block, dilation)).permute(0, 1, 4, 2, 3, 5)
 
     def stretches(x: Tensor) -> Tensor:
-        """Sinks, the half window before a block, the block, the half window behind it: (B, H, n, S + b + 2h, E)."""
+        """Sinks, the half window before a block, the block, the half window behind it: (B, H, d, n, S + b + 2h, E)."""
         own = cut(x[:, :, sinks:])
-        none = torch.zeros_like(own[:, :, :1])
-        before = torch.cat((none, own[:, :, :-1]), dim=2)[:, :, :, block - half :]
-        behind = torch.cat((own[:, :, 1:], none), dim=2)[:, :, :, :half]
-        shared = x[:, :, None, :sinks].expand(-1, -1, blocks, -1, -1)
-        return torch.cat((shared, before, own, behind), dim=3)
+        none = torch.zeros_like(own[:, :, :, :1])
+        before = torch.cat((none, own[:, :, :, :-1]), dim=3)[:, :, :, :, block - half :]
+        behind = torch.cat((own[:, :, :, 1:], none), dim=3)[:, :, :, :, :half]
+        shared = x[:, :, None, None, :sinks].expand(-1, -1, dilation, blocks, -1, -1)
+        return torch.cat((shared, before, own, behind), dim=4)
 
+    first = torch.arange(dilation, device=q.device)[:, None, None, None]
     start = torch.arange(blocks, device=q.device)[:, None, None] * block
     query = start + torch.arange(block, device=q.device)[:, None]
     key = start - half + torch.arange(block + 2 * half, device=q.device)
-    exists = (key >= 0) & (key < frames)
-    seen = ((query - key).abs() <= half) & (exists | (query >= frames))  # a row that sees nothing would be NaN
-    seen = torch.cat((seen.new_ones(1, 1, 1).expand(blocks, block, sinks), seen), dim=2)  # (n, b, S + b + 2h)
-    out = attend(cut(q[:, :, sinks:]), stretches(k), stretches(v), seen).flatten(2, 3)[:, :, :frames]
+    exists = (key >= 0) & (key * dilation + first < frames)
+    # A row that sees nothing would be NaN.
+    seen = ((query - key).abs() <= half) & (exists | (query * dilation + first >= frames))
+    # (d, n, b, S + b + 2h)
+    seen = torch.cat((seen.new_ones(1, 1, 1, 1).expand(dilation, blocks, block, sinks), seen), dim=3)
+    out = attend(cut(q[:, :, sinks:]), stretches(k), stretches(v), seen)  # (B, H, d, n, b, E)
+    out = out.permute(0, 1, 3, 4, 2, 5).flatten(2, 4)[:, :, :frames]
     return torch.cat((attend(q[:, :, :sinks], k, v), out), dim=2) if sinks else out
 
 

@@ -16,7 +16,7 @@ from wsa_lightning.checkpoints.reading import check_tensors
 from wsa_lightning.checkpoints.student import Keep, to_student
 from wsa_lightning.checkpoints.variants import refuse_variants
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import Roformer, RoformerConfig, Window
+from wsa_lightning.models import Dilation, Roformer, RoformerConfig, Window
 from wsa_lightning.models.rotary import rotary_frequencies
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ def from_public(
     config: Companion | None = None,
     window: Window | Literal[Keep.KEEP] = KEEP,
     sinks: int | Literal[Keep.KEEP] = KEEP,
+    dilation: Dilation | Literal[Keep.KEEP] = KEEP,
     share: bool = False,
 ) -> Roformer:
     """A Roformer from a public state dict, bare or wrapped; sizes are read off the tensors.
@@ -46,6 +47,7 @@ def from_public(
         window: width of the time attention in frames, None for full, or a list of one a layer; KEEP is what the file
             says.
         sinks: sink tokens; another number than the file's starts them afresh (``to_student``).
+        dilation: frames from one key of the window to the next; KEEP is what the file says, 1 for ``window=None``.
         share: make the tensors themselves the model's parameters, dtype included, instead of copies in fp32.
 
     Raises:
@@ -68,7 +70,7 @@ def from_public(
         model = fill(architecture, ours, unexpected=unexpected, share=share)
     except UserError as error:
         raise UserError(f"{error}; {nearest_layout(shapes_of(state))}") from None
-    return to_student(model, window=window, sinks=sinks, share=True)
+    return to_student(model, window=window, sinks=sinks, dilation=dilation, share=True)
 
 
 def to_public(model: Roformer) -> dict[str, Tensor]:

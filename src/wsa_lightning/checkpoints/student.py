@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wsa_lightning.checkpoints.filling import fill
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import Roformer, Window
+from wsa_lightning.models import Dilation, Roformer, Window
 
 SINK_SEED = 0
 SINK_NOISE = 0.1
@@ -31,12 +31,13 @@ def to_student(
     *,
     window: Window | Literal[Keep.KEEP] = Keep.KEEP,
     sinks: int | Literal[Keep.KEEP] = Keep.KEEP,
+    dilation: Dilation | Literal[Keep.KEEP] = Keep.KEEP,
     sink_start: str = "mean",
     mixtures: Tensor | None = None,
     seed: int = SINK_SEED,
     share: bool = False,
 ) -> Roformer:
-    """A copy of ``teacher`` with another window or number of sinks, on the same device.
+    """A copy of ``teacher`` with another window, dilation or number of sinks, on the same device.
 
     Everything but a changed number of sinks is the teacher's, bit for bit.
 
@@ -44,6 +45,7 @@ def to_student(
         teacher: returned as it is where nothing changes.
         window: width of the time attention in frames, None for full; a list has one a layer.
         sinks: sink tokens; another number than the teacher's starts them afresh.
+        dilation: frames from one key of the window to the next, or a list of one a layer; of ``window=None`` it is 1.
         sink_start: where they start, one of ``SINK_STARTS``.
         mixtures: (B, C, N) of music; only ``frames`` looks at it.
         seed: of the noise that fresh sinks start with.
@@ -53,10 +55,13 @@ def to_student(
         UserError: an unknown start, or ``frames`` without mixtures.
     """
     config = teacher.config
+    if dilation is Keep.KEEP:
+        dilation = 1 if window is None else config.dilation
     new = replace(
         config,
         window=config.window if window is Keep.KEEP else window,
         sinks=config.sinks if sinks is Keep.KEEP else sinks,
+        dilation=dilation,
     )
     if new == config:
         return teacher

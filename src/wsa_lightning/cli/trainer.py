@@ -143,8 +143,8 @@ class WsaCLI(LightningCLI):
                 callback.model_file = self.model_file
         config = network.config
         rank_zero_info(
-            f"{self.model_file}: window {describe_window(config.window)}, {config.sinks} sinks, as in the file "
-            "(model.window and model.sinks are for students made from a teacher)"
+            f"{self.model_file}: window {describe_window(config.window, config.dilation)}, {config.sinks} sinks, as in "
+            "the file (model.window, dilation and sinks are for students made from a teacher)"
         )
 
     def _parse_ckpt_path(self) -> None:

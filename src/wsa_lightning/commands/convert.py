@@ -9,7 +9,7 @@ from wsa_lightning.checkpoints import KEEP, load, save, save_onnx, save_public
 from wsa_lightning.checkpoints.companion import unsaid
 from wsa_lightning.commands.separate import stopped_by_sigterm
 from wsa_lightning.errors import UserError, first_line
-from wsa_lightning.models import Roformer, Window, describe_window
+from wsa_lightning.models import Dilation, Roformer, Window, describe_window
 
 Format = Literal["ours", "public", "onnx"]
 SUFFIXES: dict[Format, tuple[str, ...]] = {
@@ -25,6 +25,7 @@ def convert(
     *,
     window: Window | Literal["keep"] = "keep",
     sinks: int | Literal["keep"] = "keep",
+    dilation: Dilation | Literal["keep"] = "keep",
     format: Format | None = None,
     config: Path | None = None,
     overwrite: bool = False,
@@ -37,6 +38,7 @@ def convert(
         window: width of the time attention in frames, null for full attention, a list of one a layer, or keep for what
             the file says.
         sinks: sink tokens; another number than the file's starts at the mean band-split feature, plus a little noise.
+        dilation: frames from one key of the window to the next, a list of one a layer, or keep; 1 for neighbours.
         format: what to write; by default what the suffix of OUTPUT says (.safetensors ours, .ckpt public, .onnx).
         config: the YAML of a public INPUT; by default the one beside it.
         overwrite: replace what is there.
@@ -54,6 +56,7 @@ def convert(
         config=config,
         window=KEEP if window == "keep" else window,
         sinks=KEEP if sinks == "keep" else sinks,
+        dilation=KEEP if dilation == "keep" else dilation,
     )
     if chosen == "onnx":
         print("capturing the graph: a minute for a small model, some minutes for a large one", flush=True)
@@ -95,7 +98,9 @@ def describe(model: Roformer) -> str:
     """A model in one line."""
     config = model.config
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    attention = "full attention" if config.window is None else f"window {describe_window(config.window)}"
+    attention = (
+        "full attention" if config.window is None else f"window {describe_window(config.window, config.dilation)}"
+    )
     return (
         f"{config.family}, {parameters / 1e6:.1f} M parameters, {attention}, {config.sinks} sinks, "
         f"{', '.join(config.stems)}, hop {config.hop_length} at {config.sample_rate} Hz"

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from wsa_lightning import checkpoints, figures
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import RoformerConfig, Window
+from wsa_lightning.models import Dilation, RoformerConfig, Window
 from wsa_lightning.models.config import PUBLISHED
 from wsa_lightning.studies.cost import DEFINITIONS, compare_costs, cost_figure, cost_table, full_attention
 from wsa_lightning.studies.output import results_folder, to_csv
@@ -25,6 +25,7 @@ def flops(
     config: Path | None = None,
     window: Window = None,
     sinks: int | None = None,
+    dilation: Dilation | None = None,
     seconds: list[float] = [8.0, 60.0, 240.0],  # noqa: B006  (never changed; a list is what the option parser shows)
     overlap: int | None = None,
     out: Path | None = None,
@@ -37,13 +38,16 @@ def flops(
         config: the YAML beside a public checkpoint.
         window: the student's window in frames, or a list of one a layer; the checkpoint's own, else the paper's 10.
         sinks: the student's sinks; the checkpoint's own, else the paper's 8.
+        dilation: frames from one key of the student's window to the next, or a list; the checkpoint's own, else 1.
         seconds: durations of the audio.
         overlap: blocks a sample lies in when a song is separated; the separation's own if not given.
         out: folder for flops.csv, flops.json, flops.png and flops.svg; only the table if not given.
     """
     if config is not None and checkpoint is None:
         raise UserError(f"--config {config} describes a checkpoint: pass --checkpoint FILE too")
-    student = _student(PUBLISHED[size] if checkpoint is None else _architecture(checkpoint, config), window, sinks)
+    student = _student(
+        PUBLISHED[size] if checkpoint is None else _architecture(checkpoint, config), window, sinks, dilation
+    )
     teacher = full_attention(student)
     durations = sorted(set(seconds))
     console = Console()
@@ -76,7 +80,12 @@ def _architecture(checkpoint: str, config: Path | None) -> RoformerConfig:
     return checkpoints.load(checkpoint, config=config).config
 
 
-def _student(config: RoformerConfig, window: Window, sinks: int | None) -> RoformerConfig:
-    """The architecture with the window and sinks asked for, else its own, else the paper's."""
+def _student(config: RoformerConfig, window: Window, sinks: int | None, dilation: Dilation | None) -> RoformerConfig:
+    """The architecture with the window, sinks and dilation asked for, else its own, else the paper's."""
     own = (PAPERS_WINDOW, PAPERS_SINKS) if config.window is None else (config.window, config.sinks)
-    return replace(config, window=own[0] if window is None else window, sinks=own[1] if sinks is None else sinks)
+    return replace(
+        config,
+        window=own[0] if window is None else window,
+        sinks=own[1] if sinks is None else sinks,
+        dilation=config.dilation if dilation is None else dilation,
+    )

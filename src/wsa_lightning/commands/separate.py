@@ -76,8 +76,8 @@ def separate(
     wanted = wanted_stems(model.config, stems and [stem.strip() for stem in stems.split(",") if stem.strip()])
     plan = plan_blocks(model.config, chunk_seconds, overlap)
     recipe = f"{identity(checkpoint)}, {plan.length} samples every {plan.step}, {precision}, {subtype}"
-    window = model.config.window
-    attention = "full attention" if window is None else f"window {describe_window(window)}, {model.config.sinks} sinks"
+    window = describe_window(model.config.window, model.config.dilation)
+    attention = "full attention" if window == "full" else f"window {window}, {model.config.sinks} sinks"
     print(f"{checkpoint}: {attention}, {plan.length / plan.step:.2f} s computed for each second of a song, on {on}")
     if compile:
         model.compile_layers()

@@ -81,5 +81,5 @@ def pairs_of(config: RoformerConfig, frames: int) -> dict[str, int]:
     }
 
 
-def _per_layer(formula: Callable[[int, int | None, int], int], config: RoformerConfig, frames: int) -> list[int]:
-    return [formula(frames, window, config.sinks) for window in config.windows]
+def _per_layer(formula: Callable[[int, int | None, int, int], int], config: RoformerConfig, frames: int) -> list[int]:
+    return [formula(frames, window, config.sinks, dilation) for window, dilation in config.patterns]

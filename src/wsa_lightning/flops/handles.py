@@ -18,8 +18,8 @@ FREE_OPERATORS = (
 def _attention_macs(inputs: list[Any], outputs: list[Any]) -> int:
     """fvcore's handle: multiply-accumulates of QK^T and PV over the allowed pairs of every sequence."""
     sequences, heads, length, dim_head = get_shape(inputs[0])
-    window, sinks = inputs[3].toIValue(), inputs[4].toIValue()
-    pairs = sequences * allowed_pairs(length - sinks, window, sinks)
+    window, sinks, dilation = (value.toIValue() for value in inputs[3:6])
+    pairs = sequences * allowed_pairs(length - sinks, window, sinks, dilation)
     return attention_flops(pairs, heads, dim_head) // 2
 
 

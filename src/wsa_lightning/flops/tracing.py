@@ -45,14 +45,14 @@ class _TracedSpectral(nn.Module):
 # One node in the trace, for a handle to read its shapes and its pattern. Used for counting only: inductor
 # cannot see, and so cannot fuse, what a custom operator does.
 @torch.library.custom_op(
-    ATTENTION, mutates_args=(), schema="(Tensor q, Tensor k, Tensor v, int? window, int sinks) -> Tensor"
+    ATTENTION, mutates_args=(), schema="(Tensor q, Tensor k, Tensor v, int? window, int sinks, int dilation) -> Tensor"
 )
-def _attention(q: Tensor, k: Tensor, v: Tensor, window: int | None, sinks: int) -> Tensor:
+def _attention(q: Tensor, k: Tensor, v: Tensor, window: int | None, sinks: int, dilation: int) -> Tensor:
     raise NotImplementedError("this operator only stands for attention in a trace on the meta device")
 
 
 @_attention.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, window: int | None, sinks: int) -> Tensor:
+def _(q: Tensor, k: Tensor, v: Tensor, window: int | None, sinks: int, dilation: int) -> Tensor:
     return torch.empty_like(v)
 
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsa_lightning.attention.operator import Backend, resolve
+from wsa_lightning.attention.pattern import reach
 from wsa_lightning.models import Roformer
 from wsa_lightning.models.transformer import Attention
 
@@ -151,25 +152,25 @@ class Observer:
         self.mapped = 0.0
         self.drawing = True
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int) -> Tensor:
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int, dilation: int = 1) -> Tensor:
         """(sequences, heads, sinks + frames, dim_head) each; the result is the backend's."""
-        self.observe(q, k, window, sinks)
-        return self.backend(q, k, v, window=window, sinks=sinks)
+        self.observe(q, k, window, sinks, dilation)
+        return self.backend(q, k, v, window=window, sinks=sinks, dilation=dilation)
 
-    def observe(self, q: Tensor, k: Tensor, window: int | None, sinks: int) -> None:
+    def observe(self, q: Tensor, k: Tensor, window: int | None, sinks: int, dilation: int = 1) -> None:
         """Add the weights of the frames' queries to the sums."""
         sequences, heads, length, _ = q.shape
         frames = length - sinks
-        half = frames if window is None else window // 2
+        farthest = frames if window is None else reach(window, dilation)
         self._make_room(heads, frames)
-        keys = sinks + min(frames, BLOCK_QUERIES + 2 * half)
+        keys = sinks + min(frames, BLOCK_QUERIES + 2 * farthest)
         together = max(1, BLOCK_SCORES // (heads * BLOCK_QUERIES * keys))
         for start in range(0, frames, BLOCK_QUERIES):
             stop = min(start + BLOCK_QUERIES, frames)
-            low, high = max(0, start - half), min(frames, stop + half)  # frames that these queries may see
+            low, high = max(0, start - farthest), min(frames, stop + farthest)  # frames that these queries may see
             for part in range(0, sequences, together):
                 block = q[part : part + together], k[part : part + together]
-                weights, entropy = block_weights(*block, start, stop, low, high, half, sinks)
+                weights, entropy = block_weights(*block, start, stop, low, high, sinks, farthest, dilation)
                 self.entropy += entropy.sum((0, 2)).cpu().double()
                 self._add(weights, start, low, frames, sinks)
         if self.drawing:
@@ -229,7 +230,7 @@ def even_share(positions: int) -> Tensor:
 
 
 def block_weights(
-    q: Tensor, k: Tensor, start: int, stop: int, low: int, high: int, half: int, sinks: int
+    q: Tensor, k: Tensor, start: int, stop: int, low: int, high: int, sinks: int, farthest: int, dilation: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Softmax weights of frames [start, stop) on the sinks and on frames [low, high), and their entropies, in fp32.
 
@@ -238,10 +239,11 @@ def block_weights(
     queries = q[:, :, sinks + start : sinks + stop].float() * q.shape[-1] ** -0.5  # (n, H, b, E)
     keys = torch.cat((k[:, :, :sinks], k[:, :, sinks + low : sinks + high]), dim=2).float()  # (n, H, S + l, E)
     scores = queries @ keys.transpose(-1, -2)  # (n, H, b, S + l)
-    if half < max(stop - low, high - start):
+    if farthest < max(stop - low, high - start) or dilation > 1:
         query = torch.arange(start, stop, device=q.device)[:, None]
         key = torch.arange(low, high, device=q.device)[None, :]
-        hidden = F.pad((query - key).abs() > half, (sinks, 0), value=False)  # (b, S + l)
+        gap = (query - key).abs()
+        hidden = F.pad((gap > farthest) | (gap % dilation > 0), (sinks, 0), value=False)  # (b, S + l)
         scores.masked_fill_(hidden, float("-inf"))
     highest, weights = scores.amax(-1), scores.softmax(-1)
     # Entropy = log of the softmax's sum - mean score: no logarithm of every weight, which took longest of all.

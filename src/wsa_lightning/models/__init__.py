@@ -2,14 +2,24 @@
 
 from wsa_lightning.models.config import BAND_SPLIT_WIDTHS, RoformerConfig
 from wsa_lightning.models.roformer import Roformer, Separated
-from wsa_lightning.models.windows import Window, describe_window, normal_window
+from wsa_lightning.models.windows import (
+    Dilation,
+    Window,
+    describe_dilation,
+    describe_window,
+    normal_dilation,
+    normal_window,
+)
 
 __all__ = [
     "BAND_SPLIT_WIDTHS",
+    "Dilation",
     "Roformer",
     "RoformerConfig",
     "Separated",
     "Window",
+    "describe_dilation",
     "describe_window",
+    "normal_dilation",
     "normal_window",
 ]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from wsa_lightning.attention import check_pattern
 from wsa_lightning.errors import UserError
-from wsa_lightning.models.windows import Window, normal_window
+from wsa_lightning.models.windows import Dilation, Window, normal_dilation, normal_window, per_layer
 
 Family = Literal["mel_band", "band_split"]
 
@@ -56,6 +56,8 @@ class RoformerConfig:
         zero_dc: whether bin 0 of the separated spectrum is set to zero.
         window: width of the time attention in frames, ``window // 2`` to each side; None is full attention. A list
             has one a layer; where all are alike it becomes that one window.
+        dilation: frames from one key of the window to the next, 1 for neighbours: a window of ``window`` frames then
+            reaches ``dilation * (window // 2)`` to each side. A list has one a layer, as of windows.
         sinks: learned sink tokens in front of the frames, S.
         chunk_seconds: length of the chunks the model was trained on; no tensor depends on it.
     """
@@ -80,6 +82,7 @@ class RoformerConfig:
     hop_length: int = 441
     zero_dc: bool = True
     window: Window = None
+    dilation: Dilation = 1
     sinks: int = 0
     chunk_seconds: float = 8.0
 
@@ -101,6 +104,7 @@ class RoformerConfig:
             if value > most:
                 raise UserError(f"{name} is {value}: expected at most {most}, or this is no model")
         object.__setattr__(self, "window", normal_window(self.window, self.depth))
+        object.__setattr__(self, "dilation", normal_dilation(self.dilation, self.windows))
         if isinstance(self.chunk_seconds, bool) or not isinstance(self.chunk_seconds, (int, float)):
             raise UserError(f"chunk_seconds is {self.chunk_seconds!r}: expected a number")
         if not self.chunk_seconds > 0:
@@ -137,6 +141,16 @@ class RoformerConfig:
     def windows(self) -> tuple[int | None, ...]:
         """The window of every layer."""
         return tuple(self.window) if isinstance(self.window, Sequence) else (self.window,) * self.depth
+
+    @property
+    def dilations(self) -> tuple[int, ...]:
+        """The dilation of every layer."""
+        return per_layer(self.dilation, self.depth)
+
+    @property
+    def patterns(self) -> tuple[tuple[int | None, int], ...]:
+        """Window and dilation of every layer."""
+        return tuple(zip(self.windows, self.dilations, strict=True))
 
     def frames(self, seconds: float) -> int:
         """STFT frames of ``seconds`` of audio, T (centred frames; 8 s -> 801 at hop 441)."""

@@ -34,9 +34,11 @@ def _swapped(x: Tensor) -> Tensor:
 class Layer(nn.Module):
     """One layer of figure 1: attention along time in every band, then across the bands in every frame."""
 
-    def __init__(self, config: RoformerConfig, window: int | None, backend: str) -> None:
+    def __init__(self, config: RoformerConfig, window: int | None, dilation: int, backend: str) -> None:
         super().__init__()
-        self.time = Transformer(config, config.time_blocks, window=window, sinks=config.sinks, backend=backend)
+        self.time = Transformer(
+            config, config.time_blocks, window=window, sinks=config.sinks, dilation=dilation, backend=backend
+        )
         self.frequency = Transformer(config, config.frequency_blocks)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,7 +75,7 @@ class Roformer(nn.Module):
         if config.sinks:
             self.sinks = nn.Parameter(torch.empty(config.sinks, config.bands, config.dim))
             nn.init.normal_(self.sinks, std=0.02)
-        self.layers = nn.ModuleList(Layer(config, window, backend) for window in config.windows)
+        self.layers = nn.ModuleList(Layer(config, window, dilation, backend) for window, dilation in config.patterns)
         self.norm = RMSNorm(config.dim) if config.family == "band_split" else nn.Identity()
         self.mask_estimators = nn.ModuleList(MaskEstimator(config) for _ in config.stems)
         self.band_merge = BandMerge(config)
@@ -124,14 +126,14 @@ class Roformer(nn.Module):
     def compile_layers(self, backend: str = "inductor") -> None:
         """Compile every layer with ``torch.compile``, in place: names of parameters stay, the first call waits for it.
 
-        Layers of the same window share their code, so one compilation serves all of a length, and a second one all
-        other lengths. PyTorch gives up after 8 of the same code, so as many as the windows need are allowed.
+        Layers of the same pattern share their code, so one compilation serves all of a length, and a second one all
+        other lengths. PyTorch gives up after 8 of the same code, so as many as the patterns need are allowed.
 
         Args:
             backend: ``torch.compile``'s; ``eager`` needs no compiler, and gains nothing.
         """
         torch._dynamo.config.recompile_limit = max(
-            torch._dynamo.config.recompile_limit, 4 * len(set(self.config.windows))
+            torch._dynamo.config.recompile_limit, 4 * len(set(self.config.patterns))
         )
         for layer in self.layers:
             layer.compile(backend=backend)

@@ -63,10 +63,10 @@ class RMSNorm(nn.Module):
 class Attention(nn.Module):
     """Multi-head attention with rotary positions, one sigmoid gate a head, full or windowed with sinks."""
 
-    def __init__(self, config: RoformerConfig, window: int | None, sinks: int, backend: str) -> None:
+    def __init__(self, config: RoformerConfig, window: int | None, sinks: int, dilation: int, backend: str) -> None:
         super().__init__()
         self.heads = config.heads
-        self.window, self.sinks, self.backend = window, sinks, backend
+        self.window, self.sinks, self.dilation, self.backend = window, sinks, dilation, backend
         inner = config.heads * config.dim_head
         self.norm = RMSNorm(config.dim)
         self.to_qkv = nn.Linear(config.dim, 3 * inner, bias=False)
@@ -89,6 +89,7 @@ class Attention(nn.Module):
             v.transpose(1, 2),
             window=self.window,
             sinks=self.sinks,
+            dilation=self.dilation,
             backend=self.backend,
         )  # (N, H, L, E)
         gate = self.to_gates(x).sigmoid()  # (N, L, H)
@@ -108,9 +109,9 @@ class FeedForward(nn.Sequential):
 class Block(nn.Module):
     """Attention + residual, feed-forward + residual."""
 
-    def __init__(self, config: RoformerConfig, window: int | None, sinks: int, backend: str) -> None:
+    def __init__(self, config: RoformerConfig, window: int | None, sinks: int, dilation: int, backend: str) -> None:
         super().__init__()
-        self.attention = Attention(config, window, sinks, backend)
+        self.attention = Attention(config, window, sinks, dilation, backend)
         self.feed_forward = FeedForward(config)
 
     def forward(self, x: Tensor, *, reuse: bool = False) -> Tensor:
@@ -134,10 +135,11 @@ class Transformer(nn.Module):
         *,
         window: int | None = None,
         sinks: int = 0,
+        dilation: int = 1,
         backend: str = "auto",
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Block(config, window, sinks, backend) for _ in range(blocks))
+        self.blocks = nn.ModuleList(Block(config, window, sinks, dilation, backend) for _ in range(blocks))
         self.norm = RMSNorm(config.dim) if config.family == "mel_band" else nn.Identity()
 
     def forward(self, x: Tensor, *, reuse: bool = False) -> Tensor:

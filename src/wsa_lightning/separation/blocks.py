@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wsa_lightning.attention.pattern import reach
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import RoformerConfig
 
@@ -102,10 +103,10 @@ def plan_blocks(config: RoformerConfig, chunk_seconds: float | None = None, over
 
 def receptive_frames(config: RoformerConfig) -> int:
     """Frames to either side that reach a frame's mask through windowed attention, sinks aside."""
-    halves = [window // 2 for window in config.windows if window is not None]
-    if len(halves) < config.depth:
+    reaches = [reach(window, dilation) for window, dilation in config.patterns if window is not None]
+    if len(reaches) < config.depth:
         raise UserError("a window is null: full attention sees everything, expected a student windowed in every layer")
-    return config.time_blocks * sum(halves)
+    return config.time_blocks * sum(reaches)
 
 
 def receptive_samples(config: RoformerConfig) -> int:

@@ -1,8 +1,8 @@
 """The Roformer's layers over a sequence that never ends: every frame is computed once, as soon as it can be.
 
-A frame's time attention needs the keys and values of half a window of frames after it, so each attention answers for
-its frames half a window late, and keeps the keys and values of the past. Rotary attention depends on differences of
-positions alone, so the position of a frame is its number in the stream.
+A frame's time attention needs the keys and values of half a window of frames after it (times the dilation), so each
+attention answers for its frames so much late, and keeps the keys and values of the past. Rotary attention depends on
+differences of positions alone, so the position of a frame is its number in the stream.
 
 Sinks see a whole song offline. Here they see the past: before every step they start again from their learned tokens,
 attend in every layer to the frames that this layer has seen last, and stand just before them. So they are what they
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsa_lightning.attention.pattern import reach
 from wsa_lightning.models import Roformer, RoformerConfig
 from wsa_lightning.models.roformer import Layer
 from wsa_lightning.models.transformer import Attention, Block
@@ -86,7 +87,7 @@ class _LiveAttention:
     def __init__(self, attention: Attention, config: RoformerConfig, memory: int) -> None:
         assert attention.window is not None
         self._attention = attention
-        self._half, self._memory = attention.window // 2, memory
+        self._reach, self._memory = reach(attention.window, attention.dilation), memory
         self._arrived = self._answered = 0  # frames since the stream began
         empty = attention.to_out.weight.new_zeros(config.bands, config.heads, 0, config.dim_head)
         self._queries = self._keys = self._values = empty  # of frames up to the newest
@@ -99,10 +100,10 @@ class _LiveAttention:
         start = self._arrived - held - sinks.shape[1]  # sinks stand just before the frames they see
         sink_q, sink_k, sink_v, sink_gates = self._project(sinks, start)  # (K, H, S, E)
 
-        ready = max(0, self._arrived - self._answered - (0 if last else self._half))
+        ready = max(0, self._arrived - self._answered - (0 if last else self._reach))
         oldest = self._arrived - self._keys.shape[2]
-        first = max(0, self._answered - self._half)
-        stop = min(self._arrived, self._answered + ready + self._half)
+        first = max(0, self._answered - self._reach)
+        stop = min(self._arrived, self._answered + ready + self._reach)
         near = slice(first - oldest, stop - oldest)
         out = F.scaled_dot_product_attention(
             self._queries[:, :, :ready],
@@ -130,7 +131,7 @@ class _LiveAttention:
     def _forget(self, answered: int) -> None:
         self._answered += answered
         self._queries, self._gates = self._queries[:, :, answered:], self._gates[:, :, answered:]
-        oldest = min(self._arrived - self._memory, self._answered - self._half)
+        oldest = min(self._arrived - self._memory, self._answered - self._reach)
         drop = max(0, oldest - (self._arrived - self._keys.shape[2]))
         self._keys, self._values = self._keys[:, :, drop:], self._values[:, :, drop:]
 
@@ -151,7 +152,9 @@ class _LiveAttention:
         device = self._keys.device
         query = torch.arange(self._answered, self._answered + ready, device=device)[:, None]
         key = torch.arange(first, stop, device=device)[None]
-        return F.pad((query - key).abs() <= self._half, (sinks, 0), value=True)
+        gap = (query - key).abs()
+        near = (gap <= self._reach) & (gap % self._attention.dilation == 0)
+        return F.pad(near, (sinks, 0), value=True)
 
     def _gated(self, out: Tensor, gates: Tensor) -> Tensor:
         """(K, H, n, E) -> (K, n, D)."""

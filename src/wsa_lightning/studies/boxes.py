@@ -25,8 +25,8 @@ KINDS = {
 def box_order(models: Sequence[Model]) -> list[Model]:
     """Models scored song by song: teachers, then students, best first, those before and after training together."""
     scored = [model for model in models if model.per_song]
-    place = {(m.window, m.sinks): -number for number, m in enumerate(reversed(scored)) if not m.is_teacher}
-    return sorted(scored, key=lambda m: (not m.is_teacher, place.get((m.window, m.sinks), 0), m.is_trained))
+    place = {m.pattern: -number for number, m in enumerate(reversed(scored)) if not m.is_teacher}
+    return sorted(scored, key=lambda m: (not m.is_teacher, place.get(m.pattern, 0), m.is_trained))
 
 
 def kind(model: Model) -> str:

@@ -51,6 +51,7 @@ class Cost:
             "seconds": report.seconds,
             "frames": report.frames,
             "window": self.config.to_dict()["window"],
+            "dilation": self.config.to_dict()["dilation"],
             "sinks": self.config.sinks,
             "pairs_paper": report.paper_pairs,
             "pairs_exact": report.exact_pairs,
@@ -103,7 +104,7 @@ def cost_table(teacher: Cost, student: Cost) -> Table:
     table.add_column("score pairs")
     for column in (
         "teacher, full",
-        f"student, w {describe_window(student.config.window)}, S {student.config.sinks}",
+        f"student, w {describe_window(student.config.window, student.config.dilation)}, S {student.config.sinks}",
         "ratio",
     ):
         table.add_column(column, justify="right", no_wrap=True)
@@ -148,7 +149,7 @@ def cost_figure(teacher: RoformerConfig, student: RoformerConfig, marks: Sequenc
     with figures.style():
         figure = Figure(figsize=(10, 4.2), layout="constrained")
         left, right = figure.subplots(1, 2)
-        windowed = f"student, w {describe_window(student.window)}, S {student.sinks}"
+        windowed = f"student, w {describe_window(student.window, student.dilation)}, S {student.sinks}"
         models = ((teacher, "teacher, full attention"), (student, windowed))
         for color, (config, label) in zip(figures.PALETTE, models, strict=False):
             reports = [closed_form(config, duration) for duration in durations]
@@ -192,4 +193,4 @@ def _mark_ratios(axes: Axes, teacher: RoformerConfig, student: RoformerConfig, m
 
 def full_attention(config: RoformerConfig) -> RoformerConfig:
     """The teacher of a student: the same architecture, time attention full, no sinks."""
-    return replace(config, window=None, sinks=0)
+    return replace(config, window=None, sinks=0, dilation=1)

@@ -43,6 +43,7 @@ def read_fitted(name: str, folder: Path) -> Run:
         model=model(
             summary["val/usdr"], summary.get("val/usdr_mean"), summary["flops/total"],
             name=name, is_teacher=False, window=options.get("window"), sinks=options.get("sinks", 0),
+            dilation=options.get("dilation", 1),
             difference=None if delta is None else Interval(delta), retained=summary.get("val/retained"),
             reduction=summary.get("flops/attention_reduction"),
         ),

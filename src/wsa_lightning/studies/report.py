@@ -55,7 +55,7 @@ def html_report(comparison: Comparison) -> str:
         "db": _db,
         "percent": _percent,
         "signed": lambda value: f"{value:+.2f}",
-        "window": describe_window,
+        "window": lambda pattern: describe_window(*pattern),
     }
     groups = [_group(group) for group in comparison.groups]
     return environment.get_template("report.html.j2").render(

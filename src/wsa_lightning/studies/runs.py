@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wsa_lightning.models import Window
+from wsa_lightning.models import Dilation, Window
 from wsa_lightning.studies.curves import Curve
 
 LABELS = {
@@ -83,6 +83,7 @@ class Model:
         is_teacher: whether it is what a run's student is compared with.
         window: of its time attention, in frames; None is full, a list has one a layer.
         sinks: its sink tokens.
+        dilation: frames from one key of the window to the next; a list has one a layer.
         scores: metric to median and mean over songs.
         flops_per_second: FLOPs per second of audio, the separation's overlap counted in.
         blocks: seconds run at once and from one block to the next, when songs were separated; None for chunks.
@@ -101,6 +102,7 @@ class Model:
     sinks: int
     scores: dict[str, Score]
     flops_per_second: float
+    dilation: Dilation = 1
     blocks: tuple[float, float] | None = None
     difference: Interval | None = None
     retained: float | None = None
@@ -111,9 +113,15 @@ class Model:
     audio: dict[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Hold the windows of the layers as a tuple, which files give as a list: models are told apart by them."""
-        if isinstance(self.window, list):
-            object.__setattr__(self, "window", tuple(self.window))
+        """Hold what files give as a list, one a layer, as a tuple: models are told apart by it."""
+        for name in ("window", "dilation"):
+            if isinstance(value := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(value))
+
+    @property
+    def pattern(self) -> tuple[Window, Dilation, int]:
+        """What its time attention sees."""
+        return self.window, self.dilation, self.sinks
 
     @property
     def songs(self) -> dict[str, float]:

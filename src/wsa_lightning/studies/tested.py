@@ -59,6 +59,7 @@ def _model(role: str, scores: dict[str, Any], rows: list[dict[str, str]], audio:
         name="teacher",
         is_teacher=True,
         window=content["window"],
+        dilation=content.get("dilation", 1),
         sinks=content["sinks"],
         scores=values,
         flops_per_second=float(content["flops"]["per_second_of_audio"]),

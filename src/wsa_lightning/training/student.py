@@ -10,7 +10,7 @@ from torch import Tensor
 from wsa_lightning.checkpoints import to_student
 from wsa_lightning.checkpoints.student import SINK_STARTS
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import Roformer, RoformerConfig, Window, describe_window
+from wsa_lightning.models import Dilation, Roformer, RoformerConfig, Window, describe_window
 from wsa_lightning.training.module import SeparationModule
 
 logger = logging.getLogger(__name__)
@@ -23,25 +23,34 @@ class StudentModule(SeparationModule):
         window: width of the time attention in frames, ``window // 2`` to each side; null is full attention; a list has
             one a layer.
         sinks: learned sink tokens in front of the frames.
+        dilation: frames from one key of the window to the next: ``dilation * (window // 2)`` frames to each side, at
+            the cost of ``window``; 1 for neighbours; a list has one a layer.
         sink_start: where they start: ``mean`` (the mean band-split feature plus a little noise), ``random`` (plain
             noise) or ``frames`` (the features of the first frames, averaged over some training mixtures).
         options: what every ``SeparationModule`` takes (loss, learning_rate, ...).
     """
 
-    def __init__(self, window: Window = 16, sinks: int = 4, sink_start: str = "mean", **options: Any) -> None:
+    def __init__(
+        self,
+        window: Window = 16,
+        sinks: int = 4,
+        dilation: Dilation = 1,
+        sink_start: str = "mean",
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         if sink_start not in SINK_STARTS:
             raise UserError(f"model.sink_start is {sink_start!r}: expected one of {', '.join(SINK_STARTS)}")
-        self.window, self.sinks, self.sink_start = window, sinks, sink_start
+        self.window, self.sinks, self.dilation, self.sink_start = window, sinks, dilation, sink_start
 
     def configured(self, config: RoformerConfig) -> RoformerConfig:
         """A checkpoint's architecture with this run's window."""
-        configured = replace(config, window=self.window)
-        if configured.window != config.window:
+        configured = replace(config, window=self.window, dilation=self.dilation)
+        if configured.patterns != config.patterns:
             logger.warning(
                 "the checkpoint was trained with window %s; using %s, as configured",
-                describe_window(config.window),
-                describe_window(self.window),
+                describe_window(config.window, config.dilation),
+                describe_window(self.window, self.dilation),
             )
         return configured
 
@@ -60,6 +69,7 @@ class StudentModule(SeparationModule):
             teacher,
             window=self.window,
             sinks=self.sinks,
+            dilation=self.dilation,
             sink_start=self.sink_start,
             mixtures=mixtures,
             seed=torch.initial_seed(),

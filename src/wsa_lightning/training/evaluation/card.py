@@ -33,6 +33,7 @@ class ModelCard:
             "checkpoint": self.checkpoint,
             "sha256": self.sha256,
             "window": config.to_dict()["window"],
+            "dilation": config.to_dict()["dilation"],
             "sinks": config.sinks,
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "flops": {

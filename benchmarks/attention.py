@@ -113,8 +113,8 @@ def main() -> None:
                 frames, bands, backward, arguments.window, arguments.dilation, arguments.rounds, not arguments.no_memory
             )
     show(
-        f"time attention, window {arguments.window}, dilation {arguments.dilation}, 8 sinks; extra memory beyond inputs "
-        "and results, in sizes of q",
+        f"time attention, window {arguments.window}, dilation {arguments.dilation}, 8 sinks; extra memory beyond "
+        "inputs and results, in sizes of q",
         ["case", "frames", "bands", "pass", "x full", "median s", "min s", "extra memory"],
         [
             [r["case"], r["frames"], r["bands"], "fwd+bwd" if r["backward"] else "fwd", r["faster_than_full"],

@@ -126,8 +126,8 @@ def tables_of(kept: dict[Run, Scores]) -> dict[str, tuple[dict[str, dict[int, Sc
     tables = (
         ("Before training", "before", arms["before"]),
         ("Each alone, w 10, S 8, seed 0", "alone", first),
-        ("Two arms and both, w 10, S 8", "together_w10_s8", {**control, **compared, **arms["together_w10_s8"]}),
-        ("Two arms and both, w 4, S 4", "together_w4_s4", {**control, **arms["together_w4_s4"]}),
+        ("Together, w 10, S 8", "together_w10_s8", {**control, **compared, **arms["together_w10_s8"]}),
+        ("Together, w 4, S 4", "together_w4_s4", {**control, **arms["together_w4_s4"]}),
         ("Trained for longer, w 10, S 8, 450 steps", "long", arms["long"]),
         ("A teacher of four layers, w 10, S 8", "deep", arms["deep"]),
     )

@@ -83,7 +83,7 @@ def test_the_tables_hold_paired_differences_to_the_control_and_are_stable(
         lines = (here / "README.md").read_text().splitlines()
         assert [line for line in lines if line.startswith("### ")] == [
             "### Each alone, w 10, S 8, seed 0",
-            "### Two arms and both, w 4, S 4",
+            "### Together, w 4, S 4",
         ]
         cells = {tuple(line.split(" | ")[:2]): line.split(" | ")[2:7] for line in lines if line.startswith("| ")}
         assert cells["| plain", "0"] == [

@@ -178,10 +178,11 @@ def test_the_command_line_beats_yaml_and_yaml_beats_the_checkpoint(
 ) -> None:
     result = wsa(
         *TINY_FIT, *options(songs, tiny_teacher, tmp_path), "--trainer.max_epochs", 2,
-        "--ckpt_path", run / "checkpoints" / "epoch=0.ckpt", "--model.window", 6, "--model.learning_rate", 0.125,
+        "--ckpt_path", run / "checkpoints" / "epoch=0.ckpt", "--model.window", 6, "--model.dilation", 3,
+        "--model.learning_rate", 0.125,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert load(tmp_path / "model.safetensors").config.window == 6
+    assert load(tmp_path / "model.safetensors").config.patterns == ((6, 3),)
     rates = [event.value for event in events(tmp_path).Scalars("lr-AdamW")]
     assert max(rates) > 0.01, "the checkpoint was trained with 0.001 at most"
 

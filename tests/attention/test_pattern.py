@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from wsa_lightning.attention import allowed, allowed_pairs, attention_flops, check_pattern, paper_pairs
 from wsa_lightning.attention.blocked import executed_pairs
-from wsa_lightning.attention.pattern import narrowed, reach
+from wsa_lightning.attention.pattern import narrowed
 from wsa_lightning.errors import UserError
 
 WINDOWS = (None, *range(1, 30))
@@ -67,11 +67,16 @@ def test_a_window_of_4_dilated_by_8_shows_a_frame_16_frames_on_either_side_in_st
     assert row.nonzero().ravel().tolist() == [0, 1, 2, *(3 + frame for frame in (4, 12, 20, 28, 36))]
 
 
-@given(frames=st.integers(1, 60), window=st.integers(1, 30), dilation=st.integers(1, 80))
+@given(frames=st.integers(1, 60), window=st.integers(1, 200), dilation=st.integers(1, 80))
 def test_a_pattern_narrowed_to_a_song_is_the_same_pattern_there(frames: int, window: int, dilation: int) -> None:
     less = narrowed(window, dilation, frames)
     assert torch.equal(allowed(frames, less[0], 2, dilation=less[1]), allowed(frames, window, 2, dilation=dilation))
-    assert reach(*less) < max(frames, 2)
+    assert less[1] < max(frames, 2)
+    assert less[0] <= max(window if dilation == 1 else 2 * frames, 1)
+
+
+def test_a_reach_beyond_all_measure_costs_no_pairs_that_are_not_there() -> None:
+    assert executed_pairs(801, 1, 8, 10**9) == executed_pairs(801, 10**9, 8, 801) == executed_pairs(801, 1, 8)
 
 
 @given(frames=st.integers(1, 40), half=st.integers(1, 20), sinks=st.integers(0, 4))

@@ -143,6 +143,7 @@ def test_a_dilation_survives_every_format_and_goes_with_the_window(tmp_path: Pat
     assert_same(load(tmp_path / "dilated.ckpt"), dilated)
     assert load(tmp_path / "dilated.safetensors", window=10).config.dilations == (1, 8)
     assert load(tmp_path / "dilated.safetensors", dilation=4).config.dilations == (4, 4)
+    assert load(tmp_path / "dilated.safetensors", window=[4, None]).config.dilation == 1
     assert load(tmp_path / "dilated.ckpt", window=None).config.dilation == 1, "full attention skips no frame"
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tests.conftest import REPOSITORY, Run
 from wsa_lightning import cli
+from wsa_lightning.checkpoints import load, save_public
 from wsa_lightning.separation.inputs import find_songs
 from wsa_lightning.separation.outputs import StemFiles
 
@@ -94,6 +95,19 @@ def test_a_folder_is_separated_by_the_shipped_student_and_the_second_time_skippe
     assert "0 separated, 3 done before, 0 failed" in again.stdout
     assert again.stdout.count("skipped") == 3
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.wav")} == stamps
+
+
+def test_stems_of_a_public_student_are_not_taken_for_those_of_another_window_in_its_yaml(
+    album: Path, separate: Separate, tmp_path: Path
+) -> None:
+    companion = save_public(load("small"), tmp_path / "student.ckpt")
+    words = (album / "one.wav", "--out", tmp_path / "out", "--checkpoint", tmp_path / "student.ckpt", "--overlap", 1)
+    assert separate(*words).returncode == 0
+    assert "1 done before" in separate(*words).stdout
+    companion.write_text(companion.read_text().replace("  n_wsa_sinks", "  wsa_dilation: 2\n  n_wsa_sinks"))
+    other = separate(*words)
+    assert "window 16/2" in other.stdout
+    assert "0 done before" in other.stdout
 
 
 def test_bad_files_are_named_the_others_done_and_the_exit_status_is_1(

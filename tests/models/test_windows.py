@@ -57,6 +57,7 @@ def test_a_dilated_layer_hears_as_far_as_its_dilation_reaches_and_a_plain_one_do
     ("dilation", "words"),
     [
         ([1, 2, 4], r"dilation is \[1, 2, 4\], 3 numbers: expected 2, one a layer, or a single one for all"),
+        (10**30, "dilation is 10{30}: expected at most"),
         (0, "dilation is 0: expected at least 1"),
         ([1, "far"], "dilation is 'far': expected an integer, or a list of them"),
         (True, "dilation is True: expected an integer"),

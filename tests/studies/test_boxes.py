@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.studies.tested_run import write_tested_run
+from wsa_lightning.studies import compare
 from wsa_lightning.studies.boxes import box_order, boxes_figure, distributions
 from wsa_lightning.studies.groups import Comparison, compare_runs
 from wsa_lightning.studies.report import html_report
@@ -36,6 +37,19 @@ def test_a_student_with_a_window_a_layer_has_its_box_too(tmp_path: Path) -> None
     write_tested_run(tmp_path / "after", window=[4, 16], usdr=9.0)
     (group,) = compare_runs([str(tmp_path)]).groups
     assert [model.name for model in box_order(group.models)] == ["teacher", "before", "after"]
+
+
+def test_a_dilated_window_is_another_one_and_every_table_says_so(tmp_path: Path) -> None:
+    write_tested_run(tmp_path / "plain", window=[4, 16], usdr=9.0)
+    for name, usdr, trained in (("before", 5.0, False), ("after", 9.5, True)):
+        write_tested_run(tmp_path / name, window=[4, 16], dilation=[1, 8], usdr=usdr, trained=trained)
+    comparison = compare_runs([str(tmp_path)])
+    (group,) = comparison.groups
+    assert [model.name for model in box_order(group.models)] == ["teacher", "before", "after", "plain"]
+    assert {(row["window"], row["dilation"]) for row in compare.rows(comparison)} == {
+        ("full", 1), ("4,16", 1), ("4,16", "1,8"),
+    }  # fmt: skip
+    assert ">4,16/8<" in html_report(comparison)
 
 
 def test_the_quantiles_are_those_of_the_songs(compared: Comparison) -> None:

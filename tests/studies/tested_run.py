@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from wsa_lightning.models import Window
+from wsa_lightning.models import Dilation, Window
 
 UNITS = {"usdr": "dB", "csdr": "dB", "bleedless": "", "fullness": "", "leakage": "dB"}
 DEFINITIONS = {
@@ -23,6 +23,7 @@ def write_tested_run(
     *,
     window: Window = 16,
     sinks: int = 4,
+    dilation: Dilation = 1,
     usdr: float = 9.0,
     gflops: float = 4.0,
     teacher_usdr: float = 10.0,
@@ -34,9 +35,9 @@ def write_tested_run(
     **changes: Any,
 ) -> Path:
     """A run scored on whole songs; the teacher has 9 GFLOP a second."""
-    models = {"student" if teacher else "model": (usdr, window, sinks, gflops)}
+    models = {"student" if teacher else "model": (usdr, window, sinks, dilation, gflops)}
     if teacher:
-        models["teacher"] = (teacher_usdr, None, 0, 9.0)
+        models["teacher"] = (teacher_usdr, None, 0, 1, 9.0)
     own = next(iter(models))
     values = {role: {song: level + place for place, song in enumerate(songs)} for role, (level, *_) in models.items()}
     (folder / "test").mkdir(parents=True)
@@ -57,7 +58,8 @@ def write_tested_run(
             role: {
                 "checkpoint": f"{role}.safetensors" if trained or role == "teacher" else None,
                 "sha256": teacher if role == "teacher" else "b" * 64,
-                "window": role_window, "sinks": role_sinks, "parameters": 1000,
+                "window": role_window, "sinks": role_sinks, "dilation": role_dilation,
+                "parameters": 1000,
                 "scores": {
                     metric: {
                         "median": float(np.median(list(values[role].values()))),
@@ -70,7 +72,7 @@ def write_tested_run(
                     "time_attention": 6e9 if role_window is None else 2e8,
                 },
             }
-            for role, (_, role_window, role_sinks, flops) in models.items()
+            for role, (_, role_window, role_sinks, role_dilation, flops) in models.items()
         },
         "separation": {
             role: {"block_seconds": 8.0, "step_seconds": 4.0}

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from tests.conftest import TINY
-from wsa_lightning.checkpoints import save
+from wsa_lightning.checkpoints import load, save
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer, Window
 from wsa_lightning.training import MUSDBDataModule, StudentModule
-from wsa_lightning.training.callbacks.annealing import SinkWarmupCallback, WindowAnnealingCallback
+from wsa_lightning.training.callbacks.annealing import SinkWarmupCallback, WindowAnnealingCallback, widen
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
 
 
@@ -69,6 +69,21 @@ def test_windows_narrow_in_even_stages_and_validation_has_the_students_own(
     assert spy.training == [(20, 20), (20, 20), (10, 16), (10, 16), (6, 16), (6, 16)]
     assert set(spy.validation) == {(6, 16)}
     assert windows(student) == (6, 16)
+
+
+def test_a_dilated_layer_is_plain_while_that_reaches_further_than_its_own(deep_teacher: Path) -> None:
+    student = StudentModule(window=[4, 16], dilation=[1, 8], loss={"audio/l1": 1.0})
+    student.adopt(load(deep_teacher))
+    assert student.net.config.patterns == ((4, 1), (16, 8))
+
+    def patterns(least: int | None) -> list[tuple[int, int]]:
+        widen(student, least)
+        attentions = [layer.time.blocks[0].attention for layer in student.net.layers]
+        return [(attention.window, attention.dilation) for attention in attentions]
+
+    assert patterns(200) == [(200, 1), (200, 1)]
+    assert patterns(100) == [(100, 1), (16, 8)]
+    assert patterns(None) == [(4, 1), (16, 8)]
 
 
 def test_only_the_sinks_move_during_their_warm_up(songs: Path, tiny_teacher: Path, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ block itself and half a window on either side:
 so that every block is a small dense attention of its own. Sink queries see everything: a thin full attention. With a
 dilation d the same is done to d sequences, of every d-th frame each.
 
-The stretches overlap and must be copied. On the CPU that is done piece by piece (see pieces.py); compilers, exports and
-other devices get one plain formula.
+The stretches overlap and must be copied. On the CPU that is done piece by piece (see pieces.py) where the window is not
+dilated; all else gets one plain formula.
 """
 
 import math
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsa_lightning.attention.layout import block_mask, block_size, is_traced
-from wsa_lightning.attention.pattern import is_full, narrowed, reach
+from wsa_lightning.attention.pattern import is_full, narrowed
 from wsa_lightning.attention.pieces import attend_by_pieces
 
 
@@ -29,8 +29,7 @@ def executed_pairs(frames: int, window: int | None, sinks: int, dilation: int = 
     """How many score pairs this layout computes: more than the mask allows, for whole blocks are dense."""
     if window is None or is_full(frames, window, dilation):
         return (sinks + frames) ** 2
-    if reach(window, dilation) >= frames:
-        window, dilation = narrowed(window, dilation, frames)
+    window, dilation = narrowed(window, dilation, frames)
     block, half = block_size(window), window // 2
     blocks = dilation * -(-frames // (block * dilation))
     return sinks * (sinks + frames) + blocks * block * (sinks + block + 2 * half)
@@ -58,8 +57,7 @@ def attend_by_blocks(q: Tensor, k: Tensor, v: Tensor, window: int, sinks: int, d
     queries = _blocks(q.flatten(0, 1)[:, sinks:], cut).flatten(1, 2)  # (BH, d n, b, E)
     keys = _stretches(k.flatten(0, 1), sinks, cut, half)  # (BH, d n, S + b + 2h, E)
     values = _stretches(v.flatten(0, 1), sinks, cut, half)
-    lengths = [(frames - first + dilation - 1) // dilation for first in range(dilation)]
-    seen = torch.cat([block_mask(n, range(blocks), block, half, sinks, q.device) for n in lengths])
+    seen = block_mask(frames, range(blocks), block, half, sinks, q.device, dilation).flatten(0, 1)
     # A mask of 3 dimensions would make PyTorch take its slow path.
     out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen[None])  # (BH, d n, b, E)
     out = out.unflatten(1, (dilation, blocks)).movedim(1, 3)  # (BH, n, b, d, E)

@@ -53,7 +53,7 @@ def why_not(q: Tensor) -> str | None:
 def block_mask(
     length: int, window: int, sinks: int, device: torch.device, inference: bool = False, dilation: int = 1
 ) -> BlockMask:
-    """Which blocks of scores hold an allowed pair, in closed form: a dense mask would take length² memory.
+    """Which blocks of scores lie within reach, in closed form: a dense mask would take length² memory.
 
     ``inference`` parts the cache: no backward pass may save a mask that was made in inference mode.
     """

@@ -370,7 +370,8 @@ template <class Pass> void run_width(const Pass& pass) {
 
 // sizes: batch, heads, length, dim, half a window, sinks, dilation, threads. strides: of each of the leading pointers in turn.
 Shape shape_of(const int64_t* sizes) {
-    return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], static_cast<int>(sizes[7])};
+    const int64_t frames = sizes[2] - sizes[5], half = std::min(sizes[4], (frames - 1) / sizes[6]);
+    return {sizes[0], sizes[1], sizes[2], sizes[3], half, sizes[5], sizes[6], static_cast<int>(sizes[7])};
 }
 
 template <class Real> struct Arguments {

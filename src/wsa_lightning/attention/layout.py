@@ -10,14 +10,20 @@ def block_size(window: int) -> int:
     return max(32, 1 << (window // 2).bit_length())
 
 
-def block_mask(frames: int, blocks: range, block: int, half: int, sinks: int, device: torch.device) -> Tensor:
-    """(blocks, block, S + block + 2 half) bool: sinks, and frames that exist and lie within half a window."""
+def block_mask(
+    frames: int, blocks: range, block: int, half: int, sinks: int, device: torch.device, dilation: int = 1
+) -> Tensor:
+    """(dilation, blocks, block, S + block + 2 half) bool: sinks, and frames that exist and lie within half a window.
+
+    A block holds every ``dilation``-th frame from one of the first ``dilation`` on.
+    """
+    first = torch.arange(dilation, device=device)[:, None, None, None]
     start = torch.arange(blocks.start, blocks.stop, device=device)[:, None, None] * block
     query = start + torch.arange(block, device=device)[None, :, None]
     key = start - half + torch.arange(block + 2 * half, device=device)[None, None, :]
-    exists = (key >= 0) & (key < frames)
+    exists = (key >= 0) & (key * dilation + first < frames)
     # A padded query sees its padded neighbours: a row that sees nothing would be NaN, in the backward pass too.
-    seen = ((query - key).abs() <= half) & (exists | (query >= frames))
+    seen = ((query - key).abs() <= half) & (exists | (query * dilation + first >= frames))
     return F.pad(seen, (sinks, 0), value=True)
 
 

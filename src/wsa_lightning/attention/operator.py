@@ -12,7 +12,7 @@ from wsa_lightning.attention.cpp import cpp
 from wsa_lightning.attention.cpp import why_not as why_not_cpp
 from wsa_lightning.attention.flex import flex
 from wsa_lightning.attention.flex import why_not as why_not_flex
-from wsa_lightning.attention.pattern import check_pattern, narrowed, reach
+from wsa_lightning.attention.pattern import check_pattern, narrowed
 from wsa_lightning.attention.reference import reference
 from wsa_lightning.errors import UserError
 
@@ -118,6 +118,6 @@ def windowed_sink_attention(
     frames = q.shape[-2] - sinks
     if frames < 1:
         raise UserError(f"{q.shape[-2]} positions hold {sinks} sinks and no frame: expected at least one frame")
-    if window is not None and dilation > 1 and reach(window, dilation) >= frames:
-        window, dilation = narrowed(window, dilation, int(frames))
+    if window is not None:
+        window, dilation = narrowed(window, dilation, frames)
     return resolve(backend)(q, k, v, window=window, sinks=sinks, dilation=dilation)

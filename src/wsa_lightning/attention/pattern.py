@@ -36,10 +36,12 @@ def reach(window: int, dilation: int) -> int:
 
 
 def narrowed(window: int, dilation: int, frames: int) -> tuple[int, int]:
-    """The smallest window and dilation that mean the same to so many frames as these do."""
-    if dilation >= frames:
+    """Window and dilation that mean the same to so many frames, without computing what is not there."""
+    if dilation == 1:
+        return window, 1
+    if window < 2 or dilation >= frames:
         return 1, 1  # every frame sees itself alone
-    return min(window, 2 * ((frames - 1) // dilation)), dilation
+    return window if window // 2 < frames else 2 * int(frames), dilation
 
 
 def allowed(

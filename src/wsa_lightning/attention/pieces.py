@@ -141,7 +141,7 @@ class _Cut:
         first, stop = start // self.block, start // self.block + self.blocks
         alike = start > 0 and stop * self.block + self.half <= self.frames
         blocks = range(first, first + 1) if alike else range(first, stop)
-        seen = block_mask(self.frames, blocks, self.block, self.half, self.sinks, torch.device("cpu"))
+        seen = block_mask(self.frames, blocks, self.block, self.half, self.sinks, torch.device("cpu"))[0]
         bias = torch.zeros(seen.shape, dtype=self.dtype).masked_fill_(~seen, float("-inf"))
         return bias if alike else bias.repeat(self.heads, 1, 1)
 

@@ -21,7 +21,7 @@ SAMPLE_RATES = (44100, 48000, 32000, 22050, 16000)
 
 
 def infer(state: Mapping[str, Tensor], stated: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of ``RoformerConfig`` that tensors tell: all but hop, zero_dc, window and the stems' names.
+    """The fields of ``RoformerConfig`` that tensors tell: all but hop, zero_dc, window, dilation and the stems' names.
 
     Args:
         state: public names to tensors.

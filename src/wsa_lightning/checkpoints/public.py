@@ -42,7 +42,7 @@ def from_public(
 
     Args:
         state_dict: names to tensors, as published (``golden/keys_*.json`` of the tests list three layouts).
-        config: what tensors cannot say (hop, zero_dc, window): a companion YAML's path, its dict, or the dict
+        config: what tensors cannot say (hop, zero_dc, window, dilation): a companion YAML's path, its dict, or the dict
             of its ``model:`` section. Checked against the tensors.
         window: width of the time attention in frames, None for full, or a list of one a layer; KEEP is what the file
             says.

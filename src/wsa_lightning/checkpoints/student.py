@@ -45,7 +45,8 @@ def to_student(
         teacher: returned as it is where nothing changes.
         window: width of the time attention in frames, None for full; a list has one a layer.
         sinks: sink tokens; another number than the teacher's starts them afresh.
-        dilation: frames from one key of the window to the next, or a list of one a layer; of ``window=None`` it is 1.
+        dilation: frames from one key of the window to the next, or a list of one a layer; kept, it is 1 where the
+            window is None.
         sink_start: where they start, one of ``SINK_STARTS``.
         mixtures: (B, C, N) of music; only ``frames`` looks at it.
         seed: of the noise that fresh sinks start with.
@@ -55,11 +56,12 @@ def to_student(
         UserError: an unknown start, or ``frames`` without mixtures.
     """
     config = teacher.config
+    windows = replace(config, window=config.window if window is Keep.KEEP else window, dilation=1).windows
     if dilation is Keep.KEEP:
-        dilation = 1 if window is None else config.dilation
+        dilation = [1 if own is None else step for own, step in zip(windows, config.dilations, strict=True)]
     new = replace(
         config,
-        window=config.window if window is Keep.KEEP else window,
+        window=windows,
         sinks=config.sinks if sinks is Keep.KEEP else sinks,
         dilation=dilation,
     )

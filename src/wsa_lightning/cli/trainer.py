@@ -131,7 +131,7 @@ class WsaCLI(LightningCLI):
             raise UserError(f"--ckpt_path: {error}; other model files go to --distillation.teacher") from None
 
     def after_instantiate_classes(self) -> None:
-        """Load a model file in the place of a checkpoint, as it is: it says its own window and sinks."""
+        """Load a model file in the place of a checkpoint, as it is: it says its own window, dilation and sinks."""
 
         if self.model_file is None:
             return

@@ -75,9 +75,10 @@ def separate(
     model = checkpoints.load(checkpoint, config=config).eval().to(on)
     wanted = wanted_stems(model.config, stems and [stem.strip() for stem in stems.split(",") if stem.strip()])
     plan = plan_blocks(model.config, chunk_seconds, overlap)
-    recipe = f"{identity(checkpoint)}, {plan.length} samples every {plan.step}, {precision}, {subtype}"
     window = describe_window(model.config.window, model.config.dilation)
     attention = "full attention" if window == "full" else f"window {window}, {model.config.sinks} sinks"
+    # A public student's window stands in its YAML, not in the file that is hashed.
+    recipe = f"{identity(checkpoint)}, {attention}, {plan.length} samples every {plan.step}, {precision}, {subtype}"
     print(f"{checkpoint}: {attention}, {plan.length / plan.step:.2f} s computed for each second of a song, on {on}")
     if compile:
         model.compile_layers()

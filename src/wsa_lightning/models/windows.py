@@ -7,6 +7,7 @@ from wsa_lightning.errors import UserError
 
 Window = int | Sequence[int | None] | None
 """Width of the time attention in frames: one for all layers, or a list of one a layer; None is full attention."""
+MOST_DILATION = 1 << 20
 Dilation = int | Sequence[int]
 """Frames from one key of a window to the next: one for all layers, or a list of one a layer; 1 is a plain window."""
 
@@ -38,6 +39,10 @@ def normal_dilation(dilation: Dilation, windows: Sequence[int | None]) -> int | 
     for step in dilation if isinstance(dilation, (list, tuple)) else [dilation]:
         if isinstance(step, bool) or not isinstance(step, int):
             raise UserError(f"dilation is {step!r}: expected an integer, or a list of them, one a layer")
+        if step > MOST_DILATION:
+            raise UserError(
+                f"dilation is {step}: expected at most {MOST_DILATION}, hours of frames, or this is no model"
+            )
     each = per_layer(dilation, len(windows))
     if len(each) != len(windows):
         raise UserError(

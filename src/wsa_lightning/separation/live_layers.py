@@ -45,7 +45,7 @@ class LiveLayers:
 
 
 class _LiveLayer:
-    """Attention along time, late by half a window a block, then across the bands, in no time."""
+    """Attention along time, late by its reach a block, then across the bands, in no time."""
 
     def __init__(self, layer: Layer, config: RoformerConfig, memory: int) -> None:
         self._layer = layer
@@ -148,7 +148,7 @@ class _LiveAttention:
         return _turned(q, turn), _turned(k, turn), v, gates
 
     def _seen(self, ready: int, first: int, stop: int, sinks: int) -> Tensor:
-        """(ready, S + stop - first) bool: the sinks, and the frames within half a window."""
+        """(ready, S + stop - first) bool: the sinks, and the frames of the window."""
         device = self._keys.device
         query = torch.arange(self._answered, self._answered + ready, device=device)[:, None]
         key = torch.arange(first, stop, device=device)[None]

@@ -16,7 +16,8 @@ from wsa_lightning.training.module import SeparationModule
 class WindowAnnealingCallback(L.Callback):
     """Trains with wide windows first: ``windows`` in turn for ``steps`` optimizer steps in all, then the student's own.
 
-    A layer never trains with less than its own window. Validation, checkpoints and the exported model always have
+    A layer never trains with less reach than its own: a dilated one has its own pattern once that reaches as far, and a
+    plain window before. Validation, checkpoints and the exported model always have
     the student's own windows.
 
     Args:
@@ -44,10 +45,11 @@ class WindowAnnealingCallback(L.Callback):
         if not self.windows:
             return
         assert isinstance(pl_module, SeparationModule)
-        own = pl_module.net.config.windows
-        if not any(window is not None and window < self.windows[0] for window in own):
+        config = pl_module.net.config
+        if not any(own is not None and own * step < self.windows[0] for own, step in config.patterns):
+            own = describe_window(config.window, config.dilation)
             raise UserError(
-                f"annealing.windows is {self.windows}, but the model's own are {describe_window(list(own))}: expected "
+                f"annealing.windows is {self.windows}, but the model's own are {own}: expected "
                 "wider ones to begin with; or set annealing.windows [] and annealing.steps 0"
             )
         _end_within(pl_module, "annealing.steps", self.steps)
@@ -77,12 +79,13 @@ def _end_within(module: SeparationModule, key: str, steps: int) -> None:
 
 
 def widen(pl_module: L.LightningModule, least: int | None) -> None:
-    """Give every windowed time attention its own window, or ``least`` where that is wider."""
+    """Give every windowed time attention its own window and dilation, or ``least`` frames where those reach further."""
     assert isinstance(pl_module, SeparationModule)
-    for layer, own in zip(pl_module.net.layers, pl_module.net.config.windows, strict=True):
+    for layer, (own, step) in zip(pl_module.net.layers, pl_module.net.config.patterns, strict=True):
+        is_widened = own is not None and least is not None and least > own * step
         for attention in layer.get_submodule("time").modules():
             if isinstance(attention, Attention):
-                attention.window = own if own is None or least is None else max(own, least)
+                attention.window, attention.dilation = (least, 1) if is_widened else (own, step)
 
 
 class SinkWarmupCallback(L.Callback):

@@ -60,7 +60,7 @@ def case(
         if name == "full":
             return F.scaled_dot_product_attention(*qkv)
         if name == "dense mask":
-            seen = allowed(qkv[0].shape[2] - sinks, window, sinks, qkv[0].device, dilation)
+            seen = allowed(qkv[0].shape[2] - sinks, window, sinks, dilation, qkv[0].device)
             return F.scaled_dot_product_attention(*qkv, attn_mask=seen)
         return windowed_sink_attention(*qkv, window=window, sinks=sinks, dilation=dilation, backend=name)
 

@@ -206,7 +206,7 @@ def test_flex_attention_leaves_out_exactly_the_blocks_without_an_allowed_pair(
     block = flex_room.block_size(window * dilation)
     blocks = -(-length // block)
     whole = torch.zeros(blocks * block, blocks * block, dtype=torch.bool)
-    whole[:length, :length] = allowed(length - sinks, window, sinks, dilation=dilation)
+    whole[:length, :length] = allowed(length - sinks, window, sinks, dilation)
     met = whole.view(blocks, block, blocks, block).any(3).any(1)
     mask = flex_room.block_mask(length, window, sinks, torch.device("cpu"), dilation=dilation)
     assert torch.equal(mask.to_dense()[0, 0].bool(), met)

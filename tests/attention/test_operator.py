@@ -81,7 +81,7 @@ def test_the_oracle_is_a_softmax_over_what_each_query_may_see(
     out = windowed_sink_attention(
         *tokens(1, 1, sinks + frames, 4), window=window, sinks=sinks, dilation=dilation, backend="reference"
     )
-    for i, seen in enumerate(allowed(frames, window, sinks, dilation=dilation)):
+    for i, seen in enumerate(allowed(frames, window, sinks, dilation)):
         weights = (k[seen] @ q[i] / 4**0.5).softmax(0)
         torch.testing.assert_close(out[0, 0, i], weights @ v[seen])
 

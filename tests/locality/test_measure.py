@@ -22,7 +22,7 @@ RATE = TINY.sample_rate
 
 def whole_weights(q: Tensor, k: Tensor, window: int | None, sinks: int, dilation: int) -> Tensor:
     """(sequences, heads, L, L) in one piece."""
-    seen = allowed(q.shape[-2] - sinks, window, sinks, dilation=dilation)
+    seen = allowed(q.shape[-2] - sinks, window, sinks, dilation)
     return (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(~seen, float("-inf")).softmax(-1)
 
 

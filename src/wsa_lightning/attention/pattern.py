@@ -45,7 +45,7 @@ def narrowed(window: int, dilation: int, frames: int) -> tuple[int, int]:
 
 
 def allowed(
-    frames: int, window: int | None, sinks: int, device: torch.device | None = None, dilation: int = 1
+    frames: int, window: int | None, sinks: int, dilation: int = 1, device: torch.device | None = None
 ) -> Tensor:
     """The mask itself: (sinks + frames, sinks + frames) bool, rows are queries, True where the key is seen."""
     position = torch.arange(sinks + frames, device=device)

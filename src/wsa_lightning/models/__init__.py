@@ -7,7 +7,6 @@ from wsa_lightning.models.windows import (
     Window,
     describe_dilation,
     describe_window,
-    normal_dilation,
     normal_window,
 )
 
@@ -20,6 +19,5 @@ __all__ = [
     "Window",
     "describe_dilation",
     "describe_window",
-    "normal_dilation",
     "normal_window",
 ]

@@ -17,8 +17,7 @@ class WindowAnnealingCallback(L.Callback):
     """Trains with wide windows first: ``windows`` in turn for ``steps`` optimizer steps in all, then the student's own.
 
     A layer never trains with less reach than its own: a dilated one has its own pattern once that reaches as far, and a
-    plain window before. Validation, checkpoints and the exported model always have
-    the student's own windows.
+    plain window before. Validation, checkpoints and the exported model always have the student's own windows.
 
     Args:
         windows: the wider windows in frames, from wide to narrow; empty for none.

@@ -13,6 +13,7 @@ from wsa_lightning.cli import COMMANDS, main
 PACKAGE = REPOSITORY / "src" / "wsa_lightning"
 FLOORS = {
     "errors": 0,
+    "ranges": 0,
     "atomic": 0,
     "configs": 1,
     "attention": 1,

@@ -19,7 +19,7 @@ from wsa_lightning.flops import closed_form
 from wsa_lightning.metrics import SongScores
 from wsa_lightning.training import MUSDBDataModule, StudentModule
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
-from wsa_lightning.training.callbacks.evaluation import EvaluationCallback
+from wsa_lightning.training.evaluation.callback import EvaluationCallback
 from wsa_lightning.training.evaluation import Report, card, files
 from wsa_lightning.training.evaluation.cache import TeacherScores
 

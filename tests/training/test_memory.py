@@ -10,7 +10,7 @@ import torch
 from wsa_lightning.errors import UserError, is_out_of_memory
 from wsa_lightning.losses import TERMS
 from wsa_lightning.models import Roformer, RoformerConfig
-from wsa_lightning.training.memory import MIB, MemoryEstimate, estimate
+from wsa_lightning.training.callbacks.memory import MIB, MemoryEstimate, estimate
 
 SMALL = RoformerConfig(dim=32, depth=4, heads=2, dim_head=16, mask_hidden_layers=1, mlp_expansion_factor=1)
 LOSS = {"audio/l1": 1.0}

@@ -216,7 +216,7 @@ class AtLeast(Dataset[Any]):
     With fewer items than ranks a rank would have no batch, and wait for the others for ever.
     """
 
-    def __init__(self, dataset: ChunkDataset | SongDataset | Tolerant, size: int) -> None:
+    def __init__(self, dataset: Any, size: int) -> None:
         self.dataset = dataset
         self.size = max(size, len(dataset))
 

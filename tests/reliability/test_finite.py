@@ -13,8 +13,8 @@ from wsa_lightning.errors import UserError
 from wsa_lightning.training import MUSDBDataModule, StudentModule
 from wsa_lightning.training.callbacks.averaging import EMACallback
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
-from wsa_lightning.training.callbacks.finite import FiniteCallback
-from wsa_lightning.training.callbacks.recovery import RecoveryCallback
+from wsa_lightning.reliability.finite import FiniteCallback
+from wsa_lightning.reliability.recovery import RecoveryCallback
 
 
 class Poison(L.Callback):

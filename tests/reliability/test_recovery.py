@@ -17,11 +17,11 @@ from lightning.pytorch.plugins import MixedPrecision
 from tests.conftest import Run
 from tests.reliability.saboteur import HOOKS, DisasterError, Noise, Saboteur
 from wsa_lightning.checkpoints import load
+from wsa_lightning.reliability.checkpoint_io import AtomicCheckpointIO
+from wsa_lightning.reliability.recovery import HeldSignal, RecoveryCallback
 from wsa_lightning.training import MUSDBDataModule, StudentModule
 from wsa_lightning.training.callbacks.averaging import EMACallback
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
-from wsa_lightning.reliability.recovery import HeldSignal, RecoveryCallback
-from wsa_lightning.reliability.checkpoint_io import AtomicCheckpointIO
 
 
 class Scores(L.Callback):

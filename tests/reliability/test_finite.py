@@ -128,12 +128,6 @@ def test_skipping_stops_at_its_cap(songs: Path, tiny_teacher: Path, tmp_path: Pa
         fit(songs, tiny_teacher, tmp_path, Poison("targets", {0, 1, 3}), finite)
 
 
-@pytest.mark.parametrize(("options", "word"), [({"action": "hope"}, "hope"), ({"max_skipped": -1}, "-1")])
-def test_impossible_options_are_refused(options: dict[str, Any], word: str) -> None:
-    with pytest.raises(UserError, match=word):
-        FiniteCallback(**options)
-
-
 class Losses(Poison):
     """Poisons nothing; notes how many losses of earlier steps, each with its graph, are still there."""
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import TINY
+from wsa_lightning.attention import Pattern
 from wsa_lightning.checkpoints import load, save
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer, Window
@@ -26,7 +27,7 @@ def deep_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def windows(student: Any) -> tuple[int | None, ...]:
-    return tuple(layer.time.blocks[0].attention.window for layer in student.net.layers)
+    return tuple(layer.time.blocks[0].attention.pattern.window for layer in student.net.layers)
 
 
 class Spy(L.Callback):
@@ -74,12 +75,12 @@ def test_windows_narrow_in_even_stages_and_validation_has_the_students_own(
 def test_a_dilated_layer_is_plain_while_that_reaches_further_than_its_own(deep_teacher: Path) -> None:
     student = StudentModule(window=[4, 16], dilation=[1, 8], loss={"audio/l1": 1.0})
     student.adopt(load(deep_teacher))
-    assert student.net.config.patterns == ((4, 1), (16, 8))
+    assert student.net.config.patterns == (Pattern(4, 4), Pattern(16, 4, 8))
 
     def patterns(least: int | None) -> list[tuple[int, int]]:
         widen(student, least)
         attentions = [layer.time.blocks[0].attention for layer in student.net.layers]
-        return [(attention.window, attention.dilation) for attention in attentions]
+        return [(attention.pattern.window, attention.pattern.dilation) for attention in attentions]
 
     assert patterns(200) == [(200, 1), (200, 1)]
     assert patterns(100) == [(100, 1), (16, 8)]

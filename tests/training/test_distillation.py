@@ -1,5 +1,6 @@
 """The teacher teaches and nothing else: it is frozen, outside the student, and hands over its mask."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,8 @@ def test_sinks_with_a_learning_rate_of_their_own_learn_by_it_and_without_decay(
         ("network", 0.5, len(list(student.net.parameters())) - 1),
         ("sinks", 0.0, 1),
     ]
-    began = to_student(distillation.teacher, window=6, sinks=2, sink_start="random").state_dict()
+    teacher = distillation.teacher
+    began = to_student(teacher, replace(teacher.config, window=6, sinks=2), sink_start="random").state_dict()
     changed = {name for name, value in student.net.state_dict().items() if not torch.equal(value, began[name])}
     assert changed == {"sinks"}
 
@@ -237,6 +239,6 @@ def test_the_noise_of_sinks_follows_the_seed_and_sinks_of_a_teacher_are_kept_wit
     assert torch.equal(sinks(0, teacher), sinks(0, teacher))
     assert not torch.equal(sinks(0, teacher), sinks(1, teacher))
     assert "kept as they are" not in caplog.text
-    own = to_student(teacher, window=6, sinks=2, seed=7)
+    own = to_student(teacher, replace(teacher.config, window=6, sinks=2), seed=7)
     assert torch.equal(sinks(0, own), own.sinks)
     assert "has 2 sinks: kept as they are" in caplog.text

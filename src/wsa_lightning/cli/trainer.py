@@ -19,7 +19,7 @@ from wsa_lightning.cli.entry import INTERRUPTED
 from wsa_lightning.cli.table import TRAINER_COMMANDS, example
 from wsa_lightning.configs import base_config
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import describe_window
+from wsa_lightning.models import describe_patterns
 from wsa_lightning.training import MUSDBDataModule
 from wsa_lightning.training.callbacks.annealing import SinkWarmupCallback, WindowAnnealingCallback
 from wsa_lightning.training.callbacks.averaging import EMACallback
@@ -143,7 +143,7 @@ class WsaCLI(LightningCLI):
                 callback.model_file = self.model_file
         config = network.config
         rank_zero_info(
-            f"{self.model_file}: window {describe_window(config.window, config.dilation)}, {config.sinks} sinks, as in "
+            f"{self.model_file}: window {describe_patterns(config)}, {config.sinks} sinks, as in "
             "the file (model.window, dilation and sinks are for students made from a teacher)"
         )
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from wsa_lightning.checkpoints import to_student
 from wsa_lightning.checkpoints.student import SINK_STARTS
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import Dilation, Roformer, RoformerConfig, Window, describe_window
+from wsa_lightning.models import Dilation, Roformer, RoformerConfig, Window, describe_patterns
 from wsa_lightning.training.module import SeparationModule
 
 logger = logging.getLogger(__name__)
@@ -49,8 +49,8 @@ class StudentModule(SeparationModule):
         if configured.patterns != config.patterns:
             logger.warning(
                 "the checkpoint was trained with window %s; using %s, as configured",
-                describe_window(config.window, config.dilation),
-                describe_window(self.window, self.dilation),
+                describe_patterns(config),
+                describe_patterns(configured),
             )
         return configured
 
@@ -67,9 +67,7 @@ class StudentModule(SeparationModule):
             logger.warning("the teacher has %d sinks: kept as they are, model.sink_start has no say", self.sinks)
         student = to_student(
             teacher,
-            window=self.window,
-            sinks=self.sinks,
-            dilation=self.dilation,
+            replace(teacher.config, window=self.window, sinks=self.sinks, dilation=self.dilation),
             sink_start=self.sink_start,
             mixtures=mixtures,
             seed=torch.initial_seed(),

@@ -11,7 +11,6 @@ from rich.table import Table
 
 from wsa_lightning.atomic import write_json
 from wsa_lightning.checkpoints import save
-from wsa_lightning.models import describe_dilation, describe_window
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
 from wsa_lightning.training.callbacks.flops import FlopCounterCallback
 from wsa_lightning.training.module import SeparationModule
@@ -67,9 +66,7 @@ def hyperparameters(trainer: L.Trainer, module: SeparationModule) -> dict[str, A
     config = module.net.config
     data: dict[str, Any] = dict(getattr(trainer.datamodule, "hparams", {}))  # type: ignore[attr-defined]
     return {
-        "window": config.window if isinstance(config.window, int) else describe_window(config.window),
-        "dilation": describe_dilation(config.dilation),
-        "sinks": config.sinks,
+        **config.time_attention.columns(),
         "family": config.family,
         "dim": config.dim,
         "depth": config.depth,

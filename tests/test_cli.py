@@ -182,7 +182,11 @@ def test_the_command_line_beats_yaml_and_yaml_beats_the_checkpoint(
         "--model.learning_rate", 0.125,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert load(tmp_path / "model.safetensors").config.patterns == ((6, 3),)
+    assert load(tmp_path / "model.safetensors").config.time_attention.columns() == {
+        "window": 6,
+        "dilation": 3,
+        "sinks": 2,
+    }
     rates = [event.value for event in events(tmp_path).Scalars("lr-AdamW")]
     assert max(rates) > 0.01, "the checkpoint was trained with 0.001 at most"
 

@@ -4,6 +4,7 @@ Example: python experiments/sink_start/measure.py --teacher small-teacher --wind
 """
 
 import argparse
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -59,10 +60,11 @@ def main() -> None:
     teacher = load(arguments.teacher).eval()
     chunks = ChunkDataset(split(embedded_root(), "valid"), teacher.config.stems, CHUNK, PER_SONG)
     print(f"teacher: {score(teacher, chunks):.3f} dB")
-    print(f"window {arguments.window}, no sinks: {score(to_student(teacher, window=arguments.window), chunks):.3f} dB")
+    narrowed = to_student(teacher, replace(teacher.config, window=arguments.window))
+    print(f"window {arguments.window}, no sinks: {score(narrowed, chunks):.3f} dB")
     mixtures = torch.stack([chunks[index]["mixture"] for index in range(len(chunks))])
     for name, tokens in starts(teacher, arguments.sinks, mixtures).items():
-        student = to_student(teacher, window=arguments.window, sinks=arguments.sinks).eval()
+        student = to_student(teacher, replace(teacher.config, window=arguments.window, sinks=arguments.sinks)).eval()
         student.sinks.copy_(tokens)
         print(f"{name:<32}{score(student, chunks):.3f} dB", flush=True)
 

@@ -70,7 +70,7 @@ def config_lines(statistics: Sequence[HeadStatistics], config: RoformerConfig) -
     A windowed student is not held against even attention, which it could not have.
     """
     first = next(entry for entry in statistics if entry.axis == "time")
-    is_full = all(window is None for window in config.windows)
+    is_full = all(pattern.window is None for pattern in config.patterns)
     lines = []
     for share in SHARES:
         windows = recommended_windows(statistics, share)

@@ -10,7 +10,6 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from wsa_lightning import figures
-from wsa_lightning.models import describe_dilation, describe_window
 from wsa_lightning.studies.boxes import boxes_figure
 from wsa_lightning.studies.events import write_events
 from wsa_lightning.studies.groups import Comparison, Group
@@ -42,8 +41,8 @@ def group_tables(group: Group, width: int) -> list[Table]:
     }
     title = f"{group.letter}: {group.title}"
     pattern = {
-        "w": [describe_window(model.window, model.dilation) for model in group.models],
-        "S": [str(model.sinks) for model in group.models],
+        "w": [str(model.pattern) for model in group.models],
+        "S": [str(model.pattern.sinks) for model in group.models],
     }
     whole = _table(group, title, {**pattern, **usdr, **others, **costs})
     console = Console(width=1000)
@@ -87,9 +86,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
             "run": model.name,
             "is_teacher": model.is_teacher,
             "pareto": on,
-            "window": describe_window(model.window),
-            "dilation": describe_dilation(model.dilation),
-            "sinks": model.sinks,
+            **model.pattern.columns(),
             **{
                 f"{metric}_{kind}": getattr(model.scores.get(metric, NO_SCORE), kind)
                 for metric in metrics

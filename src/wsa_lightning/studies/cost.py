@@ -13,7 +13,7 @@ from rich.table import Table
 
 from wsa_lightning import figures
 from wsa_lightning.flops import FlopReport, closed_form, count
-from wsa_lightning.models import Roformer, RoformerConfig, describe_window
+from wsa_lightning.models import Roformer, RoformerConfig, TimeAttention, describe_patterns
 from wsa_lightning.separation import cost_factor
 
 
@@ -50,9 +50,7 @@ class Cost:
             "model": self.name,
             "seconds": report.seconds,
             "frames": report.frames,
-            "window": self.config.to_dict()["window"],
-            "dilation": self.config.to_dict()["dilation"],
-            "sinks": self.config.sinks,
+            **self.config.time_attention.to_dict(),
             "pairs_paper": report.paper_pairs,
             "pairs_exact": report.exact_pairs,
             "pairs_executed": report.executed_pairs,
@@ -104,7 +102,7 @@ def cost_table(teacher: Cost, student: Cost) -> Table:
     table.add_column("score pairs")
     for column in (
         "teacher, full",
-        f"student, w {describe_window(student.config.window, student.config.dilation)}, S {student.config.sinks}",
+        f"student, w {describe_patterns(student.config)}, S {student.config.sinks}",
         "ratio",
     ):
         table.add_column(column, justify="right", no_wrap=True)
@@ -149,7 +147,7 @@ def cost_figure(teacher: RoformerConfig, student: RoformerConfig, marks: Sequenc
     with figures.style():
         figure = Figure(figsize=(10, 4.2), layout="constrained")
         left, right = figure.subplots(1, 2)
-        windowed = f"student, w {describe_window(student.window, student.dilation)}, S {student.sinks}"
+        windowed = f"student, w {describe_patterns(student)}, S {student.sinks}"
         models = ((teacher, "teacher, full attention"), (student, windowed))
         for color, (config, label) in zip(figures.PALETTE, models, strict=False):
             reports = [closed_form(config, duration) for duration in durations]
@@ -193,4 +191,4 @@ def _mark_ratios(axes: Axes, teacher: RoformerConfig, student: RoformerConfig, m
 
 def full_attention(config: RoformerConfig) -> RoformerConfig:
     """The teacher of a student: the same architecture, time attention full, no sinks."""
-    return replace(config, window=None, sinks=0, dilation=1)
+    return replace(config, **vars(TimeAttention()))

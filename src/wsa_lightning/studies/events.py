@@ -5,7 +5,6 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from wsa_lightning.models import describe_dilation, describe_window
 from wsa_lightning.studies.groups import Comparison, Group
 from wsa_lightning.studies.pareto import pareto_figure
 from wsa_lightning.studies.runs import Model
@@ -47,9 +46,7 @@ def _write_model(writer: SummaryWriter, group: Group, model: Model, on_front: bo
     options = {
         "group": group.letter,
         "role": "teacher" if model.is_teacher else "student",
-        "window": describe_window(model.window),
-        "dilation": describe_dilation(model.dilation),
-        "sinks": model.sinks,
+        **model.pattern.columns(),
         "pareto": on_front,
     }
     for summary in hparams(options, metrics):

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from wsa_lightning.models import TimeAttention
 from wsa_lightning.studies.runs import Interval, Model, Protocol, Run, Score, definitions
 
 VALIDATION = {
@@ -29,7 +30,7 @@ def read_fitted(name: str, folder: Path) -> Run:
     if summary.get("val/teacher_usdr") is not None:
         teacher = model(
             summary["val/teacher_usdr"], None, summary["flops/teacher_total"],
-            name="teacher", is_teacher=True, window=None, sinks=0, identity=str(summary["teacher"]),
+            name="teacher", is_teacher=True, pattern=TimeAttention(), identity=str(summary["teacher"]),
         )  # fmt: skip
     delta = summary.get("val/delta_db")
     return Run(
@@ -42,8 +43,7 @@ def read_fitted(name: str, folder: Path) -> Run:
         ),
         model=model(
             summary["val/usdr"], summary.get("val/usdr_mean"), summary["flops/total"],
-            name=name, is_teacher=False, window=options.get("window"), sinks=options.get("sinks", 0),
-            dilation=options.get("dilation", 1),
+            name=name, is_teacher=False, pattern=TimeAttention.of(options),
             difference=None if delta is None else Interval(delta), retained=summary.get("val/retained"),
             reduction=summary.get("flops/attention_reduction"),
         ),

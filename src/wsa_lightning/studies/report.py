@@ -14,7 +14,6 @@ import soundfile
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from wsa_lightning.models import describe_window
 from wsa_lightning.studies.boxes import boxes_figure, distributions
 from wsa_lightning.studies.curves import curves_figure
 from wsa_lightning.studies.groups import Comparison, Group
@@ -55,7 +54,6 @@ def html_report(comparison: Comparison) -> str:
         "db": _db,
         "percent": _percent,
         "signed": lambda value: f"{value:+.2f}",
-        "window": lambda pattern: describe_window(*pattern),
     }
     groups = [_group(group) for group in comparison.groups]
     return environment.get_template("report.html.j2").render(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wsa_lightning.models import Dilation, Window
+from wsa_lightning.models import TimeAttention
 from wsa_lightning.studies.curves import Curve
 
 LABELS = {
@@ -81,9 +81,7 @@ class Model:
     Attributes:
         name: the run's name, or ``teacher``.
         is_teacher: whether it is what a run's student is compared with.
-        window: of its time attention, in frames; None is full, a list has one a layer.
-        sinks: its sink tokens.
-        dilation: frames from one key of the window to the next; a list has one a layer.
+        pattern: window, sinks and dilation of its time attention.
         scores: metric to median and mean over songs.
         flops_per_second: FLOPs per second of audio, the separation's overlap counted in.
         blocks: seconds run at once and from one block to the next, when songs were separated; None for chunks.
@@ -98,11 +96,9 @@ class Model:
 
     name: str
     is_teacher: bool
-    window: Window
-    sinks: int
+    pattern: TimeAttention
     scores: dict[str, Score]
     flops_per_second: float
-    dilation: Dilation = 1
     blocks: tuple[float, float] | None = None
     difference: Interval | None = None
     retained: float | None = None
@@ -111,17 +107,6 @@ class Model:
     is_trained: bool = True
     per_song: dict[str, dict[str, float]] = field(default_factory=dict)
     audio: dict[str, Path] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Hold what files give as a list, one a layer, as a tuple: models are told apart by it."""
-        for name in ("window", "dilation"):
-            if isinstance(value := getattr(self, name), list):
-                object.__setattr__(self, name, tuple(value))
-
-    @property
-    def pattern(self) -> tuple[Window, Dilation, int]:
-        """What its time attention sees."""
-        return self.window, self.dilation, self.sinks
 
     @property
     def songs(self) -> dict[str, float]:

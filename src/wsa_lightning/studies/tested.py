@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from wsa_lightning.models import TimeAttention
 from wsa_lightning.studies.runs import Interval, Model, NotComparableError, Protocol, Run, Score, definitions, number
 
 VERSION = 1
@@ -58,9 +59,7 @@ def _model(role: str, scores: dict[str, Any], rows: list[dict[str, str]], audio:
     return Model(
         name="teacher",
         is_teacher=True,
-        window=content["window"],
-        dilation=content.get("dilation", 1),
-        sinks=content["sinks"],
+        pattern=TimeAttention.of(content),
         scores=values,
         flops_per_second=float(content["flops"]["per_second_of_audio"]),
         blocks=(float(blocks["block_seconds"]), float(blocks["step_seconds"])),

@@ -10,7 +10,7 @@ import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from wsa_lightning.atomic import replacing
-from wsa_lightning.errors import UserError
+from wsa_lightning.errors import UserError, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def verify_bytes(path: Path) -> None:
     except UserError:
         raise
     except Exception as error:  # zipfile answers a hostile file with whatever its parsing runs into
-        raise UserError(f"{path} is no readable checkpoint: cut off or damaged ({_reason(error)})") from None
+        raise UserError(f"{path} is no readable checkpoint: cut off or damaged ({first_line(error)})") from None
     if damaged is not None:
         raise UserError(f"{path} is damaged ({damaged} has another checksum): copy it again")
 
@@ -54,11 +54,7 @@ def verify_structure(path: Path) -> None:
     try:
         torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # so does the unpickler
-        raise UserError(f"{path} is refused: it holds more than tensors and plain data ({_reason(error)})") from None
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        raise UserError(f"{path} is refused: it holds more than tensors and plain data ({first_line(error)})") from None
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -87,7 +83,7 @@ class AtomicCheckpointIO(CheckpointIO):
         except (OSError, RuntimeError, UserError) as error:
             if written and isinstance(error, UserError):
                 raise
-            reason = _reason(error)
+            reason = first_line(error)
             kept = "the checkpoint before it is kept" if path.exists() else "there is none yet"
             logger.error("%s could not be written (%s); %s; free space and let the run go on", path, reason, kept)
 

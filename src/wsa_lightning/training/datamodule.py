@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from wsa_lightning.data.dataset import AtLeast, ChunkDataset, MixDataset, ShardedSampler, SongDataset, Tolerant
+from wsa_lightning.data.dataset import AtLeast, ChunkDataset, MixDataset, ShardedSampler, Tolerant, TrackDataset
+from wsa_lightning.data.embedded import embedded_root
 from wsa_lightning.data.loader import TimedLoader
 from wsa_lightning.data.mixing import Augmentation
-from wsa_lightning.data.songs import embedded_root
 from wsa_lightning.data.splits import split
 from wsa_lightning.data.tracks import Track, check_stems
 from wsa_lightning.errors import UserError
@@ -129,7 +129,7 @@ class MUSDBDataModule(L.LightningDataModule):
 
     @property
     def valid_songs(self) -> tuple[str, ...]:
-        """Names of the validation songs, in the order ``Item["song"]`` numbers them."""
+        """Names of the validation songs, in the order ``Item["track"]`` numbers them."""
         return tuple(track.name for track in self._tracks["valid"])
 
     @property
@@ -139,7 +139,7 @@ class MUSDBDataModule(L.LightningDataModule):
 
     @property
     def test_tracks(self) -> tuple[Track, ...]:
-        """The test songs, in the order ``Item["song"]`` numbers them."""
+        """The test songs, in the order ``Item["track"]`` numbers them."""
         return tuple(self._tracks["test"])
 
     def train_dataloader(self) -> TimedLoader:
@@ -188,11 +188,11 @@ class MUSDBDataModule(L.LightningDataModule):
 
     def test_dataloader(self) -> TimedLoader:
         """Whole songs, one a batch, each on one rank; a ``Failure`` for a song that cannot be read."""
-        return self._fixed_loader(Tolerant(SongDataset(self._tracks["test"], self.stems)), 1)
+        return self._fixed_loader(Tolerant(TrackDataset(self._tracks["test"], self.stems)), 1)
 
     def predict_dataloader(self) -> TimedLoader:
         """The test songs."""
-        return self._fixed_loader(SongDataset(self._tracks["test"], self.stems), 1)
+        return self._fixed_loader(TrackDataset(self._tracks["test"], self.stems), 1)
 
     def listening_item(self) -> dict[str, Tensor]:
         """The mixture (2, N) and targets (stems, 2, N) of the loudest of the first validation chunks."""
@@ -213,7 +213,7 @@ class MUSDBDataModule(L.LightningDataModule):
     def _rank_and_world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _fixed_loader(self, dataset: ChunkDataset | SongDataset | Tolerant, batch_size: int) -> TimedLoader:
+    def _fixed_loader(self, dataset: ChunkDataset | TrackDataset | Tolerant, batch_size: int) -> TimedLoader:
         rank, world = self._rank_and_world()
         items = AtLeast(dataset, world)
         return self._loader(items, batch_size, EveryNth(len(items), rank, world))

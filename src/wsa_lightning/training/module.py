@@ -136,7 +136,7 @@ class SeparationModule(L.LightningModule):
         """Fixed chunks; energies go to their song."""
         separated: Separated = self(batch["mixture"])
         assert self.val_usdr is not None
-        self.val_usdr.update(separated.audio, batch["targets"], batch["song"])
+        self.val_usdr.update(separated.audio, batch["targets"], batch["track"])
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of all songs."""

@@ -106,7 +106,7 @@ class DistillationCallback(L.Callback):
             return
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             audio = self.teacher(batch["mixture"]).audio
-        self._teacher_usdr.update(audio, batch["targets"], batch["song"])
+        self._teacher_usdr.update(audio, batch["targets"], batch["track"])
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log teacher, difference, retained and recovered; keep the student's score at step 0."""

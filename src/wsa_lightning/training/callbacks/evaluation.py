@@ -13,9 +13,9 @@ from rich.console import Console
 from torch import Tensor
 
 from wsa_lightning.checkpoints.files import file_hash
-from wsa_lightning.data.songs.library import cache_folder
 from wsa_lightning.data.tracks import Track
-from wsa_lightning.errors import UserError
+from wsa_lightning.errors import UserError, first_line
+from wsa_lightning.machine import cache_folder
 from wsa_lightning.metrics import DEFINITIONS, ScoresPerSong, score_song
 from wsa_lightning.metrics.song import check_metrics
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
@@ -113,7 +113,7 @@ class EvaluationCallback(L.Callback):
     ) -> None:
         """Separate one song and hand it to the threads that score; whatever fails is that song's alone."""
         assert isinstance(pl_module, SeparationModule) and self._pool is not None
-        song = int(batch["song"])
+        song = int(batch["track"])
         if song < 0:
             return
         if "error" in batch:
@@ -199,7 +199,7 @@ class EvaluationCallback(L.Callback):
             "metrics": self.metrics,
             "stems": data.stems,
         }
-        return TeacherScores(cache_folder(data.cache), recipe)
+        return TeacherScores(data.cache or cache_folder(), recipe)
 
     def _recall(self, song: int) -> dict[str, Scores]:
         """The teacher's scores of a song if they are known and no excerpt of its estimate is wanted."""
@@ -238,8 +238,7 @@ class EvaluationCallback(L.Callback):
         self._scored.append(song)
 
     def _fail(self, song: int, error: BaseException) -> None:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        self.failed[self._tracks[song].name] = reason
+        self.failed[self._tracks[song].name] = first_line(error, most=600)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

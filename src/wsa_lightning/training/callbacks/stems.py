@@ -43,10 +43,10 @@ class StemWriterCallback(BasePredictionWriter):
     ) -> None:
         """Write the stems (stems, C, N) of one song, and what the mixture holds besides the vocals."""
         assert isinstance(pl_module, SeparationModule)
-        if int(batch["song"]) < 0:
+        if int(batch["track"]) < 0:
             return
         config = pl_module.net.config
-        song = trainer.datamodule.test_songs[int(batch["song"])]  # type: ignore[attr-defined]
+        song = trainer.datamodule.test_songs[int(batch["track"])]  # type: ignore[attr-defined]
         folder = (self.folder or Path(trainer.default_root_dir) / "stems") / song
         stems = available_stems(config)
         mixture = batch["mixture"][0].T.float().cpu().numpy()  # (N, C)

@@ -46,12 +46,8 @@ class TeacherScores:
             write_json(self._path(track), scores, durable=False)
 
     def _path(self, track: Track) -> Path:
-        """A song is its files: their place, size and time of change."""
-        files = [
-            (str(path), path.stat().st_size, path.stat().st_mtime_ns)
-            for path in sorted(track.folder.resolve().glob("*.wav"))
-        ]
-        return self.folder / f"{hashlib.sha256(json.dumps([self.recipe, files]).encode()).hexdigest()}.json"
+        key = json.dumps([self.recipe, track.content_id()])
+        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
 
 
 @lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ from torch import Tensor
 from wsa_lightning.checkpoints import load, to_student
 from wsa_lightning.checkpoints.student import SINK_STARTS, initial_sinks
 from wsa_lightning.data.dataset import ChunkDataset
-from wsa_lightning.data.songs import embedded_root
+from wsa_lightning.data.embedded import embedded_root
 from wsa_lightning.data.splits import split
 from wsa_lightning.metrics import UsdrPerSong
 from wsa_lightning.models import Roformer
@@ -41,10 +41,10 @@ def starts(teacher: Roformer, sinks: int, mixtures: Tensor) -> dict[str, Tensor]
 @torch.no_grad()
 def score(model: Roformer, chunks: ChunkDataset) -> float:
     """Median uSDR over the songs, in dB."""
-    metric = UsdrPerSong(len(chunks.song_names), len(model.config.stems))
+    metric = UsdrPerSong(len(chunks.tracks), len(model.config.stems))
     for index in range(len(chunks)):
         item = chunks[index]
-        metric.update(model(item["mixture"][None]).audio, item["targets"][None], torch.tensor([item["song"]]))
+        metric.update(model(item["mixture"][None]).audio, item["targets"][None], torch.tensor([item["track"]]))
     return float(metric.compute().median)
 
 

@@ -1,29 +1,10 @@
-"""Songs for training without a download, composed and synthesized on the spot."""
+"""Pieces of music with known stems, composed and synthesized from a seed: training data without a download."""
 
-from wsa_lightning.data.songs.files import song_name, write_song
-from wsa_lightning.data.songs.library import (
-    SECONDS,
-    SEED,
-    TEST_SONGS,
-    TRAIN_SONGS,
-    VERSION,
-    embedded_root,
-    is_complete,
-    make_songs,
-)
-from wsa_lightning.data.songs.mixdown import STEMS, compose
+from wsa_lightning.composer.mixdown import STEMS, compose
+from wsa_lightning.composer.sound import RATE
+from wsa_lightning.composer.titles import title
 
-__all__ = [
-    "SECONDS",
-    "SEED",
-    "STEMS",
-    "TEST_SONGS",
-    "TRAIN_SONGS",
-    "VERSION",
-    "compose",
-    "embedded_root",
-    "is_complete",
-    "make_songs",
-    "song_name",
-    "write_song",
-]
+VERSION = 1
+"""To be raised with any change to what ``compose`` returns."""
+
+__all__ = ["RATE", "STEMS", "VERSION", "compose", "title"]

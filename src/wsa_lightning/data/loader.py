@@ -1,4 +1,4 @@
-"""A DataLoader that knows how long it was waited for."""
+"""A DataLoader that measures how long its consumer waits."""
 
 import time
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 
 class TimedLoader(DataLoader[Any]):
-    """``waited`` is the time in seconds that its consumer has spent waiting for batches."""
+    """A DataLoader; ``waited`` is the time in seconds that its consumer has spent waiting for batches."""
 
     waited = 0.0
 

@@ -8,7 +8,7 @@ import lightning as L
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
-from wsa_lightning.separation.outputs import Format, StemFiles, StemFormat, Subtype
+from wsa_lightning.separation.outputs import Container, StemFiles, StemFormat, Subtype
 from wsa_lightning.separation.songs import available_stems, choose
 from wsa_lightning.training.module import SeparationModule
 
@@ -22,7 +22,7 @@ class StemWriterCallback(BasePredictionWriter):
         subtype: PCM_16, PCM_24, or FLOAT, which never clips.
     """
 
-    def __init__(self, folder: Path | None = None, format: Format = "wav", subtype: Subtype = "FLOAT") -> None:
+    def __init__(self, folder: Path | None = None, format: Container = "wav", subtype: Subtype = "FLOAT") -> None:
         super().__init__(write_interval="batch")
         self.folder = folder
         self.form = StemFormat(format, subtype)

@@ -12,7 +12,7 @@ from wsa_lightning.checkpoints.difference import load_exactly
 from wsa_lightning.checkpoints.reading import METADATA_KEY, network_state
 from wsa_lightning.errors import UserError
 from wsa_lightning.losses import Estimate, check_weights, taps_needed, weighted_sum
-from wsa_lightning.metrics import UsdrPerSong
+from wsa_lightning.metrics import UsdrPerTrack
 from wsa_lightning.models import Roformer, RoformerConfig, Separated
 from wsa_lightning.models.taps import tapped
 from wsa_lightning.separation import separate
@@ -75,7 +75,7 @@ class SeparationModule(L.LightningModule):
         self.activation_checkpointing = activation_checkpointing
         self.terms: dict[str, Tensor] = {}
         self.compiled = compile
-        self.val_usdr: UsdrPerSong | None = None
+        self.val_usdr: UsdrPerTrack | None = None
 
     @property
     def is_built(self) -> bool:
@@ -119,7 +119,7 @@ class SeparationModule(L.LightningModule):
         if stage == "fit":
             self.net.config = replace(config, chunk_seconds=datamodule.chunk / datamodule.sample_rate)
         if stage in ("fit", "validate"):
-            self.val_usdr = UsdrPerSong(len(datamodule.valid_songs), len(config.stems))
+            self.val_usdr = UsdrPerTrack(len(datamodule.valid_songs), len(config.stems))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """One batch of ``data.dataset.Item``s; a teacher may have added its mask, its features and bins' weights."""

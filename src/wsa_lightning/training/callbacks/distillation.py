@@ -13,7 +13,7 @@ from wsa_lightning.checkpoints import load
 from wsa_lightning.checkpoints.files import file_hash, resolve_path
 from wsa_lightning.errors import UserError
 from wsa_lightning.losses import taps_needed
-from wsa_lightning.metrics import UsdrPerSong
+from wsa_lightning.metrics import UsdrPerTrack
 from wsa_lightning.models import Roformer
 from wsa_lightning.models.taps import tapped
 from wsa_lightning.training.module import SeparationModule
@@ -49,7 +49,7 @@ class DistillationCallback(L.Callback):
         self.baseline: float | None = None
         self._fitting = False
         self.teacher_score: float | None = None
-        self._teacher_usdr: UsdrPerSong | None = None
+        self._teacher_usdr: UsdrPerTrack | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Load the teacher and make the student from it; a checkpoint's weights may follow."""
@@ -77,7 +77,7 @@ class DistillationCallback(L.Callback):
             return
         self.teacher.to(pl_module.device)
         songs = trainer.datamodule.valid_songs  # type: ignore[attr-defined]
-        self._teacher_usdr = UsdrPerSong(len(songs), len(self.teacher.config.stems)).to(pl_module.device)
+        self._teacher_usdr = UsdrPerTrack(len(songs), len(self.teacher.config.stems)).to(pl_module.device)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int

@@ -16,8 +16,8 @@ from wsa_lightning.checkpoints.files import file_hash
 from wsa_lightning.data.tracks import Track
 from wsa_lightning.errors import UserError, first_line
 from wsa_lightning.machine import cache_folder
-from wsa_lightning.metrics import DEFINITIONS, ScoresPerSong, score_song
-from wsa_lightning.metrics.song import check_metrics
+from wsa_lightning.metrics import DEFINITIONS, ScoresPerTrack, score_track
+from wsa_lightning.metrics.scoring import check_metrics
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
 from wsa_lightning.training.evaluation import ModelCard, Report, files
 from wsa_lightning.training.evaluation.cache import TeacherScores
@@ -88,7 +88,7 @@ class EvaluationCallback(L.Callback):
         config = pl_module.net.config
         self._stems = config.stems
         self._tables = {
-            name: ScoresPerSong(len(self._tracks), len(config.stems), self.metrics, config.sample_rate).to(
+            name: ScoresPerTrack(len(self._tracks), len(config.stems), self.metrics, config.sample_rate).to(
                 pl_module.device
             )
             for name in self._cards
@@ -215,7 +215,7 @@ class EvaluationCallback(L.Callback):
         scores = dict(known)
         for name in self._cards:
             if name not in known:
-                scores[name] = score_song(
+                scores[name] = score_track(
                     signals[name], signals["target"], signals["mixture"], track.sample_rate, self.metrics
                 )
         if self._known is not None and "teacher" not in known:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from wsa_lightning.metrics import DEFINITIONS, Difference, SongScores, paired_difference
+from wsa_lightning.metrics import DEFINITIONS, Difference, TrackScores, paired_difference
 from wsa_lightning.metrics.paired import CONFIDENCE, SEED
 from wsa_lightning.training.evaluation.card import ModelCard
 
@@ -38,7 +38,7 @@ class Report:
     seconds: Sequence[float]
     stems: Sequence[str]
     scored: Sequence[int]
-    scores: Mapping[str, Mapping[str, SongScores]]
+    scores: Mapping[str, Mapping[str, TrackScores]]
     cards: Mapping[str, ModelCard]
     failed: Mapping[str, str]
     resamples: int
@@ -62,7 +62,7 @@ class Report:
             for model, scores in self.scores.items():
                 for stem, name in enumerate(self.stems):
                     figures: dict[str, Any] = {
-                        metric: float(found.per_song[number, stem]) for metric, found in scores.items()
+                        metric: float(found.per_track[number, stem]) for metric, found in scores.items()
                     }
                     if "nan_frames" in figures:
                         figures["nan_frames"] = int(figures["nan_frames"])
@@ -81,7 +81,7 @@ class Report:
             return {}
         student, teacher = self.scores["student"], self.scores["teacher"]
         return {
-            name: paired_difference(student[name].per_song, teacher[name].per_song, self.resamples)
+            name: paired_difference(student[name].per_track, teacher[name].per_track, self.resamples)
             for name in self.metrics
         }
 
@@ -134,7 +134,7 @@ class Report:
         return {
             "songs": len(self.scored),
             "failed": [{"song": song, "error": error} for song, error in self.failed.items()],
-            "definitions": {name: asdict(DEFINITIONS[name]) for name in self.metrics},
+            "definitions": {name: DEFINITIONS[name].as_dict() for name in self.metrics},
             "models": models,
             "difference": {name: asdict(difference) for name, difference in self.differences().items()},
             "bootstrap": {
@@ -181,11 +181,11 @@ class Report:
         return table
 
 
-def nan_frames(scores: Mapping[str, SongScores]) -> int:
+def nan_frames(scores: Mapping[str, TrackScores]) -> int:
     """Frames that cSDR leaves out, over all songs and stems; 0 where cSDR was not asked for."""
-    return int(np.nansum(scores["nan_frames"].per_song)) if "nan_frames" in scores else 0
+    return int(np.nansum(scores["nan_frames"].per_track)) if "nan_frames" in scores else 0
 
 
-def _defined(scores: SongScores) -> int:
+def _defined(scores: TrackScores) -> int:
     """Songs with a figure for some stem."""
-    return int((~np.isnan(scores.per_song)).any(-1).sum())
+    return int((~np.isnan(scores.per_track)).any(-1).sum())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
+
 import numpy as np
 import soundfile
 from numpy.typing import NDArray

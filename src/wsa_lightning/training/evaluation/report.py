@@ -155,7 +155,7 @@ class Report:
             lines[0] += "; student - teacher: mean over songs (95 % bootstrap interval)"
         if skipped := {model: count for model, scores in self.scores.items() if (count := nan_frames(scores))}:
             counts = ", ".join(f"{model} {count}" for model, count in skipped.items())
-            lines.append(f"1-s frames without cSDR, for a source is silent in them: {counts}")
+            lines.append(f"1-s frames skipped by cSDR (a source is silent): {counts}")
         if "usdr" in self.metrics and (silent := int(self.scores[self.own]["usdr"].silent)):
             lines.append(f"targets that are silent throughout, with no figure but leakage: {silent}")
         return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Floor 3: the loss terms by name."""
+"""The loss terms by name."""
 
 from wsa_lightning.losses.terms import TERMS, Estimate, check_weights, taps_needed, weighted_sum
 

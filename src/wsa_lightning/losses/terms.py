@@ -1,4 +1,4 @@
-"""The loss terms, each under the one name it has in YAML and TensorBoard."""
+"""The loss terms; the name of each is its key in YAML and its tag in TensorBoard."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -11,16 +11,16 @@ from wsa_lightning.losses.stft_distance import multi_resolution_stft_distance
 
 
 class Estimate(NamedTuple):
-    """Everything a loss term may look at.
+    """What a loss term can be computed from.
 
     Attributes:
         audio: estimated stems (B, stems, C, N).
         target: true stems (B, stems, C, N).
         mask: the student's complex mask (B, stems, C, F, T).
-        teacher_mask: the teacher's, None where there is no teacher.
-        mask_weight: what a bin of a mask counts for (B, C, F, T), 1 on average; None where there is no teacher.
-        features: what the student computed on the way, by tap (``models.taps.TAPS``), layer by layer.
-        teacher_features: the same of the teacher, None where there is no teacher.
+        teacher_mask: the teacher's; None without a teacher.
+        mask_weight: weights of the bins of a mask (B, C, F, T), 1 on average; None without a teacher.
+        features: activations of the student by tap (``models.taps.TAPS``), one tensor per layer.
+        teacher_features: those of the teacher; None without a teacher.
     """
 
     audio: Tensor
@@ -33,7 +33,7 @@ class Estimate(NamedTuple):
 
 
 class Term(Protocol):
-    """One named loss: an estimate to a scalar."""
+    """A loss term: any callable, such as a function, or an object that holds parameters."""
 
     def __call__(self, estimate: Estimate) -> Tensor:
         """A scalar in fp32."""
@@ -60,29 +60,29 @@ def distill_mask(estimate: Estimate) -> Tensor:
 def distill_mask_weighted(estimate: Estimate) -> Tensor:
     """``distill/mask`` with every bin weighted by |mixture spectrum| over its mean."""
     if estimate.mask_weight is None:
-        raise UserError("distill/mask_weighted needs the weights of the bins: no teacher handed them over")
+        raise _without_teacher("distill/mask_weighted")
     return (_mask_distance(estimate) * estimate.mask_weight[:, None]).mean()
 
 
 def distill_hidden(estimate: Estimate) -> Tensor:
-    """Squared distance of every layer's output from the teacher's, relative to the teacher's energy; mean over layers.
+    """Mean over layers of the squared distance of their outputs from the teacher's, relative to the teacher's energy.
 
-    Sources: FitNets (arXiv 1412.6550), TinyBERT (arXiv 1909.10351); relative, so that no layer outweighs the others.
+    Relative, so that no layer outweighs the others. Sources: FitNets (arXiv 1412.6550), TinyBERT (arXiv 1909.10351).
     """
     return _feature_distance(estimate, "hidden")
 
 
 def distill_attention(estimate: Estimate) -> Tensor:
-    """The same distance between the updates of the time attentions, the only place where the student differs.
+    """The distance of ``distill_hidden`` between the outputs of the time attentions, where the student differs.
 
-    Source: the attention transfer of LoLCATs (arXiv 2410.10254), here along the student's own hidden states.
+    Source: the attention transfer of LoLCATs (arXiv 2410.10254), here for the student's own hidden states.
     """
     return _feature_distance(estimate, "attention")
 
 
 def _feature_distance(estimate: Estimate, tap: str) -> Tensor:
     if estimate.features is None or estimate.teacher_features is None:
-        raise UserError(f"distill/{tap} needs a teacher: set distillation.teacher, or leave the term out of model.loss")
+        raise _without_teacher(f"distill/{tap}")
     pairs = zip(estimate.features[tap], estimate.teacher_features[tap], strict=True)
     distances = [
         (own.float() - taught.float()).square().sum() / taught.float().square().sum().clamp_min(1e-12)
@@ -93,8 +93,12 @@ def _feature_distance(estimate: Estimate, tap: str) -> Tensor:
 
 def _mask_distance(estimate: Estimate) -> Tensor:
     if estimate.teacher_mask is None:
-        raise UserError("distill/* needs a teacher: set distillation.teacher, or leave the term out of model.loss")
+        raise _without_teacher("distill/mask")
     return (estimate.mask - estimate.teacher_mask).abs()
+
+
+def _without_teacher(term: str) -> UserError:
+    return UserError(f"{term} needs a teacher: set distillation.teacher, or leave the term out of model.loss")
 
 
 TERMS: dict[str, Term] = {
@@ -109,12 +113,12 @@ TAPS_OF_TERMS = {"distill/hidden": "hidden", "distill/attention": "attention"}
 
 
 def taps_needed(weights: Mapping[str, float]) -> set[str]:
-    """The taps (``models.taps``) that the terms of positive weight look at."""
+    """The taps (``models.taps``) that the terms of positive weight need."""
     return {TAPS_OF_TERMS[name] for name, weight in weights.items() if weight and name in TAPS_OF_TERMS}
 
 
 def check_weights(weights: Mapping[str, float]) -> None:
-    """Raise ``UserError`` for an unknown term, a negative weight, or nothing to minimise."""
+    """Raise ``UserError`` for an unknown term, a negative weight, or no positive weight."""
     unknown = sorted(set(weights) - set(TERMS))
     if unknown:
         raise UserError(f"model.loss names unknown terms {unknown}: expected some of {', '.join(TERMS)}")
@@ -126,7 +130,7 @@ def check_weights(weights: Mapping[str, float]) -> None:
 
 
 def weighted_sum(weights: Mapping[str, float], estimate: Estimate) -> tuple[Tensor, dict[str, Tensor]]:
-    """The total loss, and every term by name before weighting; terms of weight 0 are not computed."""
+    """The total loss, and every term by name without its weight; terms of weight 0 are not computed."""
     terms = {name: TERMS[name](estimate) for name, weight in weights.items() if weight}
     total = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
     return total, terms

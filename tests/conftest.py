@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.zygote import Zygote
 from wsa_lightning.checkpoints import save
-from wsa_lightning.data.songs import make_songs
+from wsa_lightning.data.embedded import make_tracks
 from wsa_lightning.models import Roformer, RoformerConfig
 from wsa_lightning.reliability.ranks import LAUNCHER
 
@@ -33,7 +33,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four songs to train and validate, two to test, 2.5 s each."""
     root = tmp_path_factory.mktemp("songs")
-    make_songs(root, train=4, test=2, seconds=2.5, seed=3, workers=1)
+    make_tracks(root, train=4, test=2, seconds=2.5, seed=3, workers=1)
     return root
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from wsa_lightning.checkpoints import load
-from wsa_lightning.data.songs import compose, embedded_root
+from wsa_lightning.composer import compose
+from wsa_lightning.data.embedded import embedded_root
 from wsa_lightning.data.splits import split
 from wsa_lightning.metrics import usdr
 from wsa_lightning.models import Roformer

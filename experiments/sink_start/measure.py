@@ -12,9 +12,9 @@ from torch import Tensor
 from wsa_lightning.checkpoints import load, to_student
 from wsa_lightning.checkpoints.student import SINK_STARTS, initial_sinks
 from wsa_lightning.data.dataset import ChunkDataset
-from wsa_lightning.data.songs import embedded_root
+from wsa_lightning.data.embedded import embedded_root
 from wsa_lightning.data.splits import split
-from wsa_lightning.metrics import UsdrPerSong
+from wsa_lightning.metrics import UsdrPerTrack
 from wsa_lightning.models import Roformer
 
 CHUNK = 88200
@@ -42,10 +42,10 @@ def starts(teacher: Roformer, sinks: int, mixtures: Tensor) -> dict[str, Tensor]
 @torch.no_grad()
 def score(model: Roformer, chunks: ChunkDataset) -> float:
     """Median uSDR over the songs, in dB."""
-    metric = UsdrPerSong(len(chunks.song_names), len(model.config.stems))
+    metric = UsdrPerTrack(len(chunks.tracks), len(model.config.stems))
     for index in range(len(chunks)):
         item = chunks[index]
-        metric.update(model(item["mixture"][None]).audio, item["targets"][None], torch.tensor([item["song"]]))
+        metric.update(model(item["mixture"][None]).audio, item["targets"][None], torch.tensor([item["track"]]))
     return float(metric.compute().median)
 
 

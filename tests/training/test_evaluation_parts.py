@@ -14,7 +14,7 @@ import torch
 
 from wsa_lightning.errors import UserError
 from wsa_lightning.flops import closed_form
-from wsa_lightning.metrics import SongScores
+from wsa_lightning.metrics import TrackScores
 from wsa_lightning.training import MUSDBDataModule, StudentModule, TrackInfo
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
 from wsa_lightning.training.evaluation import artifacts, card
@@ -154,9 +154,9 @@ def test_a_model_without_a_teacher_is_scored_alone(songs: Path, tiny_teacher: Pa
 
 
 def test_retained_is_a_ratio_of_sdrs_and_stands_only_where_a_ratio_means_something() -> None:
-    def one_song(**figures: float) -> dict[str, SongScores]:
+    def one_song(**figures: float) -> dict[str, TrackScores]:
         return {
-            name: SongScores(np.array([[value]]), *(torch.tensor(value),) * 2, torch.tensor(0))
+            name: TrackScores(np.array([[value]]), *(torch.tensor(value),) * 2, torch.tensor(0))
             for name, value in figures.items()
         }
 

@@ -122,18 +122,18 @@ def distill_mask_weighted(estimate: Estimate) -> Tensor:
 
 @loss_term("distill/hidden", needs={"teacher", "hidden"})
 def distill_hidden(estimate: Estimate) -> Tensor:
-    """Squared distance of every layer's output from the teacher's, relative to the teacher's energy; mean over layers.
+    """Mean over layers of the squared distance of their outputs from the teacher's, relative to the teacher's energy.
 
-    Sources: FitNets (arXiv 1412.6550), TinyBERT (arXiv 1909.10351); relative, so that no layer outweighs the others.
+    Relative, so that no layer outweighs the others. Sources: FitNets (arXiv 1412.6550), TinyBERT (arXiv 1909.10351).
     """
     return _feature_distance(estimate, "hidden")
 
 
 @loss_term("distill/attention", needs={"teacher", "attention"})
 def distill_attention(estimate: Estimate) -> Tensor:
-    """The same distance between the updates of the time attentions, the only place where the student differs.
+    """The distance of ``distill_hidden`` between the outputs of the time attentions, where the student differs.
 
-    Source: the attention transfer of LoLCATs (arXiv 2410.10254), here along the student's own hidden states.
+    Source: the attention transfer of LoLCATs (arXiv 2410.10254), here for the student's own hidden states.
     """
     return _feature_distance(estimate, "attention")
 

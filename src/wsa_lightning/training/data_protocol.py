@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import lightning as L
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 
-from wsa_lightning.data.dataset import AtLeast, Failure, Item, ShardedSampler
+from wsa_lightning.data.dataset import AtLeast, Failure, FixedItems, Item, RandomItems, ShardedSampler
 from wsa_lightning.errors import UserError
 from wsa_lightning.ranges import NonNegativeInt, PositiveFloat, PositiveInt
 from wsa_lightning.reliability.internals import processed_batches
@@ -81,26 +81,26 @@ class SeparationDataModule(L.LightningDataModule, ABC):
         self._resumed = {"epoch": 0, "samples": 0}
 
     @abstractmethod
-    def train_dataset(self) -> Dataset[Item]:
+    def train_dataset(self) -> RandomItems:
         """Random mixtures; its keys are pairs (epoch, index)."""
 
     @abstractmethod
-    def valid_dataset(self) -> Dataset[Item]:
-        """The chunks of every validation track, the same each time; it has a length."""
+    def valid_dataset(self) -> FixedItems[Item]:
+        """The chunks of every validation track, the same each time."""
 
     @abstractmethod
-    def test_dataset(self) -> Dataset[Item | Failure]:
-        """Whole tracks; it has a length. An item that cannot be read is a ``Failure``."""
+    def test_dataset(self) -> FixedItems[Item | Failure]:
+        """Whole tracks; an item that cannot be read is a ``Failure``."""
 
     @property
     @abstractmethod
     def valid_songs(self) -> Sequence[str]:
-        """Names of the validation tracks, in the order in which ``Item["song"]`` numbers them."""
+        """Names of the validation tracks, in the order in which ``Item["track"]`` numbers them."""
 
     @property
     @abstractmethod
     def test_tracks(self) -> Sequence[TrackInfo]:
-        """The test tracks, in the order in which ``Item["song"]`` numbers them."""
+        """The test tracks, in the order in which ``Item["track"]`` numbers them."""
 
     @property
     def refused_songs(self) -> Mapping[str, str]:
@@ -119,7 +119,7 @@ class SeparationDataModule(L.LightningDataModule, ABC):
     def listening_item(self) -> Item:
         """The loudest of the first validation chunks: mixture (2, N) and targets (stems, 2, N)."""
         dataset = self.valid_dataset()
-        items = [dataset[index] for index in range(min(_length(dataset), 8))]
+        items = [dataset[index] for index in range(min(len(dataset), 8))]
         return max(items, key=lambda item: float(item["targets"].square().mean()))
 
     def some_mixtures(self, count: int = 16) -> Tensor:
@@ -168,12 +168,12 @@ class SeparationDataModule(L.LightningDataModule, ABC):
     def _rank_and_world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _fixed_loader(self, dataset: Dataset[Any], batch_size: int) -> TimedLoader:
+    def _fixed_loader(self, dataset: FixedItems[Item | Failure], batch_size: int) -> TimedLoader:
         rank, world = self._rank_and_world()
         items = AtLeast(dataset, world)
         return self._loader(items, batch_size, EveryNth(len(items), rank, world))
 
-    def _loader(self, dataset: Dataset[Any], batch_size: int, sampler: Sampler[Any]) -> TimedLoader:
+    def _loader(self, dataset: Any, batch_size: int, sampler: Sampler[Any]) -> TimedLoader:
         return TimedLoader(
             dataset,
             batch_size=batch_size,
@@ -197,7 +197,3 @@ class EveryNth(Sampler[int]):
 
     def __len__(self) -> int:
         return len(self.indices)
-
-
-def _length(dataset: Any) -> int:
-    return len(dataset)

@@ -1,15 +1,13 @@
 """MUSDB18-HQ, or the embedded songs, as Lightning reads them."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from wsa_lightning.data.dataset import ChunkDataset, MixDataset, SongDataset, Tolerant
+from wsa_lightning.data.dataset import ChunkDataset, MixDataset, Tolerant, TrackDataset
+from wsa_lightning.data.embedded import embedded_root
 from wsa_lightning.data.mixing import Augmentation
-from wsa_lightning.data.songs import embedded_root
 from wsa_lightning.data.splits import SplitName, split
 from wsa_lightning.data.tracks import Track, check_stems
 from wsa_lightning.ranges import NonNegativeInt, PositiveFloat, PositiveInt
@@ -109,7 +107,7 @@ class MUSDBDataModule(SeparationDataModule):
 
     def test_dataset(self) -> Tolerant:
         """The test songs."""
-        return Tolerant(SongDataset(self.tracks("test"), self.stems))
+        return Tolerant(TrackDataset(self.tracks("test"), self.stems))
 
     @property
     def valid_songs(self) -> Sequence[str]:
@@ -118,7 +116,7 @@ class MUSDBDataModule(SeparationDataModule):
     @property
     def test_tracks(self) -> Sequence[TrackInfo]:
         return tuple(
-            TrackInfo(track.name, track.samples / track.sample_rate, fingerprint(track))
+            TrackInfo(track.name, track.samples / track.sample_rate, track.content_id())
             for track in self.tracks("test")
         )
 
@@ -134,12 +132,3 @@ class MUSDBDataModule(SeparationDataModule):
         """Song and time of every source of every sample."""
         mixtures = self._mixtures or self.train_dataset()
         return [line for places in batch["places"].cpu() for line in mixtures.origin(places)]
-
-
-def fingerprint(track: Track) -> str:
-    """Changes with the place, size or time of change of any of a track's files."""
-    files = [
-        (str(path), path.stat().st_size, path.stat().st_mtime_ns)
-        for path in sorted(track.folder.resolve().glob("*.wav"))
-    ]
-    return hashlib.sha256(json.dumps(files).encode()).hexdigest()

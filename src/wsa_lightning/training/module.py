@@ -18,7 +18,7 @@ from wsa_lightning.checkpoints.difference import load_exactly
 from wsa_lightning.checkpoints.reading import METADATA_KEY, network_state, read
 from wsa_lightning.errors import UserError
 from wsa_lightning.losses import Estimate, Loss, Taught
-from wsa_lightning.metrics import UsdrPerSong
+from wsa_lightning.metrics import UsdrPerTrack
 from wsa_lightning.models import Roformer, RoformerConfig, Separated
 from wsa_lightning.models.taps import tapped
 from wsa_lightning.ranges import NonNegativeFloat
@@ -134,8 +134,8 @@ class SeparationModule(L.LightningModule):
         if self.trainer.state.fn == TrainerFn.FITTING:
             self.net.config = replace(config, chunk_seconds=data.chunk / data.sample_rate)
         if self.trainer.state.fn in (TrainerFn.FITTING, TrainerFn.VALIDATING):
-            self.val_usdr = UsdrPerSong(len(data.valid_songs), len(config.stems))
-            self.teacher_usdr = UsdrPerSong(len(data.valid_songs), len(config.stems))
+            self.val_usdr = UsdrPerTrack(len(data.valid_songs), len(config.stems))
+            self.teacher_usdr = UsdrPerTrack(len(data.valid_songs), len(config.stems))
 
     def setup(self, stage: str) -> None:
         """Refuse a precision in which STFT and norms lose too much."""
@@ -181,11 +181,11 @@ class SeparationModule(L.LightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Score fixed chunks, the teacher's once: chunks and teacher never change."""
-        self.val_usdr.update(self(batch["mixture"]).audio, batch["targets"], batch["song"])
+        self.val_usdr.update(self(batch["mixture"]).audio, batch["targets"], batch["track"])
         if self.teacher is not None and self.teacher.score is None:
             with torch.no_grad():
                 audio = self.teacher.network(batch["mixture"]).audio
-            self.teacher_usdr.update(audio, batch["targets"], batch["song"])
+            self.teacher_usdr.update(audio, batch["targets"], batch["track"])
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores over all songs, beside the teacher's."""
@@ -218,7 +218,7 @@ class SeparationModule(L.LightningModule):
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | Mapping[str, Any] | None:
         """A whole track to its stems (stems, C, N), or ``{"error": REASON}``; None for a repeat of a track."""
-        if int(batch["song"]) < 0:
+        if int(batch["track"]) < 0:
             return None
         if "error" in batch:
             return {"error": str(batch["error"][0])}

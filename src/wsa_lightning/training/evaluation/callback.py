@@ -13,10 +13,10 @@ from rich.console import Console
 from torch import Tensor
 
 from wsa_lightning.checkpoints.files import file_hash
-from wsa_lightning.data.songs.library import cache_folder
 from wsa_lightning.errors import UserError
-from wsa_lightning.metrics import DEFINITIONS, ScoresPerSong, score_song
-from wsa_lightning.metrics.song import check_metrics
+from wsa_lightning.machine import cache_folder
+from wsa_lightning.metrics import DEFINITIONS, ScoresPerTrack, score_track
+from wsa_lightning.metrics.scoring import check_metrics
 from wsa_lightning.ranges import NonNegativeInt, PositiveInt
 from wsa_lightning.reliability.internals import is_dry_run
 from wsa_lightning.training.data_protocol import SeparationDataModule, TrackInfo
@@ -85,7 +85,7 @@ class EvaluationCallback(L.Callback):
         config = pl_module.net.config
         self._stems, self._rate = config.stems, config.sample_rate
         self._tables = {
-            name: ScoresPerSong(len(self._tracks), len(config.stems), self.metrics, config.sample_rate).to(
+            name: ScoresPerTrack(len(self._tracks), len(config.stems), self.metrics, config.sample_rate).to(
                 pl_module.device
             )
             for name in self._cards
@@ -111,7 +111,7 @@ class EvaluationCallback(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Separate the song by the teacher too, and hand it to the threads that score; a failure is that song's."""
-        song = int(batch["song"])
+        song = int(batch["track"])
         if song < 0 or self._pool is None or not isinstance(pl_module, SeparationModule):
             return
         if isinstance(outputs, Mapping):
@@ -142,7 +142,7 @@ class EvaluationCallback(L.Callback):
         shares = _gather((self._scored, self.failed, self._from_cache))
         self.failed = {name: error for _, failed, _ in shares for name, error in failed.items()}
         self._from_cache = sum(known for *_, known in shares)
-        report = Results(
+        results = Results(
             songs=[track.name for track in self._tracks],
             seconds=[track.seconds for track in self._tracks],
             stems=pl_module.net.config.stems,
@@ -152,9 +152,9 @@ class EvaluationCallback(L.Callback):
             failed=dict(sorted(self.failed.items())),
             resamples=self.bootstrap_resamples,
         )
-        pl_module.log_dict(report.scalars(), sync_dist=True)  # the same on every rank; Lightning warns otherwise
+        pl_module.log_dict(results.scalars(), sync_dist=True)  # the same on every rank; Lightning warns otherwise
         if trainer.is_global_zero:
-            self._publish(report, {name: card.blocks() for name, card in self._cards.items()})
+            self._publish(results, {name: card.blocks() for name, card in self._cards.items()})
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Let go of the threads and of what was half written."""
@@ -197,7 +197,7 @@ class EvaluationCallback(L.Callback):
             "metrics": self.metrics,
             "stems": data.stems,
         }
-        return TeacherScores(cache_folder(data.cache), recipe)
+        return TeacherScores(data.cache or cache_folder(), recipe)
 
     def _recall(self, song: int) -> dict[str, Scores]:
         """The teacher's scores of a song if they are known and no excerpt of its estimate is wanted."""
@@ -213,7 +213,7 @@ class EvaluationCallback(L.Callback):
         scores = dict(known)
         for name in self._cards:
             if name not in known:
-                scores[name] = score_song(
+                scores[name] = score_track(
                     signals[name], signals["target"], signals["mixture"], self._rate, self.metrics
                 )
         if self._known is not None and "teacher" not in known:
@@ -240,16 +240,16 @@ class EvaluationCallback(L.Callback):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _publish(self, report: Results, separation: Mapping[str, Any]) -> None:
+    def _publish(self, results: Results, separation: Mapping[str, Any]) -> None:
         console = Console()
-        console.print(report.heading(), highlight=False, soft_wrap=True)
-        console.print(report.table())
+        console.print(results.heading(), highlight=False, soft_wrap=True)
+        console.print(results.table())
         if self._from_cache:
             rank_zero_info(f"teacher's scores taken from the cache: {self._from_cache} of {len(self._tracks)} songs")
         if self._dry:
             return
         config = "config.test.yaml" if (self._run / "config.test.yaml").is_file() else None
-        artifacts.write_scores(self._run / artifacts.PARTIAL, report, separation, config)
+        artifacts.write_scores(self._run / artifacts.PARTIAL, results, separation, config)
         console.print(f"scores  {artifacts.finish(self._run) / 'scores.json'}", soft_wrap=True)
 
 

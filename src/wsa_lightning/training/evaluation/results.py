@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from wsa_lightning.metrics import DEFINITIONS, Difference, SongScores, paired_difference
+from wsa_lightning.metrics import DEFINITIONS, Difference, TrackScores, paired_difference
 from wsa_lightning.metrics.paired import CONFIDENCE, SEED
 from wsa_lightning.training.evaluation.card import ModelCard
 
-COLUMNS = ("song", "model", "stem", "seconds", *DEFINITIONS, "nan_frames", "error")
 RATIOS = ("usdr", "csdr", "si_sdr", "usdr_active")
 """Where student / teacher is what the field reports: SDRs. Of a scale from 0 to 100 a ratio means nothing."""
 RATIO_FROM_DB = 1.0
@@ -38,7 +37,7 @@ class Results:
     seconds: Sequence[float]
     stems: Sequence[str]
     scored: Sequence[int]
-    scores: Mapping[str, Mapping[str, SongScores]]
+    scores: Mapping[str, Mapping[str, TrackScores]]
     cards: Mapping[str, ModelCard]
     failed: Mapping[str, str]
     resamples: int
@@ -53,16 +52,21 @@ class Results:
         """The metrics that were computed."""
         return [name for name in self.scores[self.own] if name in DEFINITIONS]
 
+    @property
+    def columns(self) -> list[str]:
+        """Of ``scores.csv``: all metrics known here, computed or not."""
+        return ["song", "model", "stem", "seconds", *DEFINITIONS, "nan_frames", "error"]
+
     def rows(self) -> list[dict[str, Any]]:
         """``scores.csv``: empty where a metric was not asked for, ``nan`` where it is undefined."""
-        empty = dict.fromkeys(COLUMNS, "")
+        empty = dict.fromkeys(self.columns, "")
         rows = []
         for number in self.scored:
             song = {"song": self.songs[number], "seconds": self.seconds[number]}
             for model, scores in self.scores.items():
                 for stem, name in enumerate(self.stems):
                     figures: dict[str, Any] = {
-                        metric: float(found.per_song[number, stem]) for metric, found in scores.items()
+                        metric: float(found.per_track[number, stem]) for metric, found in scores.items()
                     }
                     if "nan_frames" in figures:
                         figures["nan_frames"] = int(figures["nan_frames"])
@@ -81,7 +85,7 @@ class Results:
             return {}
         student, teacher = self.scores["student"], self.scores["teacher"]
         return {
-            name: paired_difference(student[name].per_song, teacher[name].per_song, self.resamples)
+            name: paired_difference(student[name].per_track, teacher[name].per_track, self.resamples)
             for name in self.metrics
         }
 
@@ -134,7 +138,7 @@ class Results:
         return {
             "songs": len(self.scored),
             "failed": [{"song": song, "error": error} for song, error in self.failed.items()],
-            "definitions": {name: asdict(DEFINITIONS[name]) for name in self.metrics},
+            "definitions": {name: DEFINITIONS[name].as_dict() for name in self.metrics},
             "models": models,
             "difference": {name: asdict(difference) for name, difference in self.differences().items()},
             "bootstrap": {
@@ -155,7 +159,7 @@ class Results:
             lines[0] += "; student - teacher: mean over songs (95 % bootstrap interval)"
         if skipped := {model: count for model, scores in self.scores.items() if (count := nan_frames(scores))}:
             counts = ", ".join(f"{model} {count}" for model, count in skipped.items())
-            lines.append(f"1-s frames without cSDR, for a source is silent in them: {counts}")
+            lines.append(f"1-s frames skipped by cSDR (a source is silent): {counts}")
         if "usdr" in self.metrics and (silent := int(self.scores[self.own]["usdr"].silent)):
             lines.append(f"targets that are silent throughout, with no figure but leakage: {silent}")
         return "\n".join(lines)
@@ -181,11 +185,11 @@ class Results:
         return table
 
 
-def nan_frames(scores: Mapping[str, SongScores]) -> int:
+def nan_frames(scores: Mapping[str, TrackScores]) -> int:
     """Frames that cSDR leaves out, over all songs and stems; 0 where cSDR was not asked for."""
-    return int(np.nansum(scores["nan_frames"].per_song)) if "nan_frames" in scores else 0
+    return int(np.nansum(scores["nan_frames"].per_track)) if "nan_frames" in scores else 0
 
 
-def _defined(scores: SongScores) -> int:
+def _defined(scores: TrackScores) -> int:
     """Songs with a figure for some stem."""
-    return int((~np.isnan(scores.per_song)).any(-1).sum())
+    return int((~np.isnan(scores.per_track)).any(-1).sum())

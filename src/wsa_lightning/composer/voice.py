@@ -1,9 +1,9 @@
-"""The singer and the solo instrument: one formant synthesizer, told apart by what they do over time.
+"""The singer and the solo instrument: one formant synthesizer, distinguishable by what they do over time.
 
-Both are a sawtooth with breath through the formants of a vowel, in one register and near the centre, so
-that a few milliseconds seldom tell them apart. The singer has syllables: consonants, vowels that change,
-scoops into a note, a quick vibrato that sets in early. The solo holds one timbre through slurred notes, and
-its vibrato is slower and later.
+Both are a sawtooth with breath noise through the formants of a vowel, in the same register and near the
+centre, so that a few milliseconds seldom distinguish them. The singer has syllables: consonants, vowels that
+change, scoops into a note, a fast vibrato that starts early. The solo keeps one timbre through slurred notes,
+and its vibrato is slower and starts later.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wsa_lightning.data.songs.melody import Syllable
-from wsa_lightning.data.songs.score import Note
-from wsa_lightning.data.songs.sound import (
+from wsa_lightning.composer.melody import Syllable
+from wsa_lightning.composer.score import Note
+from wsa_lightning.composer.sound import (
     CONTROL_RATE,
     RATE,
     Signal,
@@ -30,7 +30,7 @@ from wsa_lightning.data.songs.sound import (
     to_samples,
     wander,
 )
-from wsa_lightning.data.songs.vowels import formants
+from wsa_lightning.composer.vowels import formants
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Vibrato:
 
 @dataclass(frozen=True)
 class Burst:
-    """An unvoiced consonant: noise around `centre` Hz of some `width`, `seconds` long, with a gain."""
+    """An unvoiced consonant: noise around `centre` Hz, `width` Hz wide, `seconds` long, with a gain."""
 
     centre: float
     width: float
@@ -82,7 +82,7 @@ def sing(rng: np.random.Generator, syllables: Sequence[Syllable], tract: float, 
 
 
 def play_solo(rng: np.random.Generator, notes: Sequence[Note], tract: float, samples: int) -> Signal:
-    """Render the solo instrument to mono (samples,); `tract` scales its body as it does a singer's."""
+    """Render the solo instrument to mono (samples,); `tract` scales its formants as it does a singer's."""
     points = curve_length(samples)
     vibrato = Vibrato(rng.uniform(3.2, 4.6), rng.uniform(0.25, 0.6), rng.uniform(0.25, 0.5), rng.uniform(0.3, 0.6))
     pitch = _pitch_curve(rng, notes, vibrato, rng.uniform(0.03, 0.12), points)
@@ -115,7 +115,7 @@ def _breathy_source(rng: np.random.Generator, pitch: Signal, level: Signal, brea
 
 
 def _voiced_spans(syllables: Sequence[Syllable]) -> list[tuple[float, float, float]]:
-    """When the cords vibrate, and how strongly; they rest while the next unvoiced consonant sounds."""
+    """Start, end and strength of voicing; it stops while the next unvoiced consonant sounds."""
     spans = []
     for number, syllable in enumerate(syllables):
         note = syllable.note
@@ -128,7 +128,7 @@ def _voiced_spans(syllables: Sequence[Syllable]) -> list[tuple[float, float, flo
 
 
 def _articulate(source: Signal, syllables: Sequence[Syllable], tract: float) -> Signal:
-    """Send each stretch of the source through its own formants, cross-faded over 40 ms."""
+    """Filter each segment of the source with its own formants, cross-faded over 40 ms."""
     out = np.zeros(len(source))
     for syllable in syllables:
         start, end = syllable.note.start, syllable.note.end
@@ -142,7 +142,7 @@ def _articulate(source: Signal, syllables: Sequence[Syllable], tract: float) -> 
 def _add_segment(
     out: Signal, source: Signal, start: float, end: float, resonances: list[tuple[float, float, float]]
 ) -> None:
-    """Add the source between two times (seconds), faded across both, through the resonances."""
+    """Add the source between two times (seconds), faded in and out and filtered by the resonances."""
     fade, ring = 0.02, 0.05
     first = max(0, round((start - fade) * RATE))
     piece = source[first : max(first, round((end + fade + ring) * RATE))]

@@ -1,8 +1,8 @@
-"""What the band plays: drum patterns, bass lines, broken chords and pads."""
+"""The accompaniment as notes: drum patterns, bass lines, broken chords and pads."""
 
 import numpy as np
 
-from wsa_lightning.data.songs.score import BEATS_PER_BAR, Ground, Hit, Note
+from wsa_lightning.composer.score import BEATS_PER_BAR, Ground, Hit, Note
 
 # A bar in sixteenths: "X" an accent, "x" a stroke, "." nothing.
 GROOVES: dict[str, dict[str, str]] = {
@@ -38,7 +38,7 @@ ACCENTS = {"X": 1.0, "x": 0.6}
 
 
 def drum_part(rng: np.random.Generator, ground: Ground) -> list[Hit]:
-    """A groove repeated with human timing and force, a fill and a crash around every fourth bar."""
+    """A repeated groove with small random deviations in time and velocity, and a fill and a crash every four bars."""
     groove = GROOVES[str(rng.choice(list(GROOVES)))]
     hits = []
     for bar in range(ground.bars):
@@ -85,9 +85,9 @@ def comping_part(rng: np.random.Generator, ground: Ground, centre: float) -> lis
 
 
 def pad_part(ground: Ground, centre: float) -> list[list[Note]]:
-    """An organ point: a triad of the key around the MIDI pitch `centre`, held from first bar to last, a line a voice.
+    """An organ point: a triad of the key around the MIDI pitch `centre`, held throughout, one line for each voice.
 
-    Within a tenth of a second it looks like a singer's held vowel; that it never moves shows only in longer context.
+    Within a tenth of a second it resembles a singer's held vowel; only a longer context shows that it never moves.
     """
     degrees = (ground.harmony.degree(centre), ground.harmony.degree(centre) + 2, ground.harmony.degree(centre) + 4)
     return [[ground.note(0, ground.bars * BEATS_PER_BAR, ground.harmony.pitch(degree), 1.0)] for degree in degrees]

@@ -1,11 +1,11 @@
-"""The song on paper: tempo, harmony, and who plays which note when."""
+"""What a score holds: notes and hits, tempo and harmony."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from wsa_lightning.data.songs.harmony import Harmony, choose_harmony
+from wsa_lightning.composer.harmony import Harmony, choose_harmony
 
 BEATS_PER_BAR = 4
 
@@ -36,12 +36,12 @@ class Hit:
 
 @dataclass(frozen=True)
 class Ground:
-    """What all players share: the pulse and the harmony.
+    """What all players share: tempo and harmony.
 
     Attributes:
-        tempo: beats a minute.
-        swing: how late the off-beat eighths come, as a share of a beat.
-        bars: whole bars needed to cover the song.
+        tempo: in beats per minute.
+        swing: delay of the off-beat eighths, in beats.
+        bars: whole bars needed to cover the piece.
         harmony: the key and the chord of each bar.
     """
 
@@ -56,22 +56,22 @@ class Ground:
         return self.bars * BEATS_PER_BAR
 
     def seconds(self, beat: float) -> float:
-        """When a beat falls; off-beat eighths are swung."""
+        """Time of a beat; off-beat eighths are swung."""
         late = self.swing if math.isclose(beat % 1, 0.5) else 0.0
         return (beat + late) * 60 / self.tempo
 
     def bar(self, beat: float) -> int:
-        """The bar a beat lies in; past the end, the last one."""
+        """The bar that a beat lies in; the last one for beats past the end."""
         return min(int(beat // BEATS_PER_BAR), self.bars - 1)
 
     def note(self, beat: float, beats: float, pitch: float, velocity: float) -> Note:
-        """A note placed in beats."""
+        """A note whose start and length are given in beats."""
         start = self.seconds(beat)
         return Note(start, self.seconds(beat + beats) - start, pitch, velocity)
 
 
 def lay_ground(rng: np.random.Generator, seconds: float) -> Ground:
-    """Draw tempo, swing and harmony of a song."""
+    """Draw tempo, swing and harmony of a piece."""
     tempo = float(rng.uniform(78, 128))
     swing = float(rng.choice([0.0, 0.0, 0.08, 0.16]))
     bars = math.ceil(seconds * tempo / 60 / BEATS_PER_BAR)

@@ -1,7 +1,7 @@
-"""The synthesizer's parts: control curves, oscillator, resonators, panning and reverberation.
+"""The parts of the synthesizer: control curves, oscillator, resonators, panning and reverberation.
 
-A signal is a float64 array of samples at `RATE`. Curves that move slowly (pitch, loudness) are drawn at
-`RATE / HOP` and interpolated, which costs a hundredth.
+A signal is a float64 array of samples at `RATE`. Curves that change slowly (pitch, loudness) are computed at
+`RATE / HOP` and interpolated, which is a hundred times cheaper.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import butter, iirpeak, lfilter, oaconvolve, sosfilt
 
-from wsa_lightning.data.songs.score import Note
+from wsa_lightning.composer.score import Note
 
 RATE = 44100
 HOP = 100
@@ -21,7 +21,7 @@ Signal = NDArray[np.float64]
 
 
 def curve_length(samples: int) -> int:
-    """Points of a control curve that covers so many samples."""
+    """Number of points of a control curve that covers `samples` samples."""
     return samples // HOP + 2
 
 
@@ -37,13 +37,13 @@ def smooth(curve: Signal, seconds: float) -> Signal:
 
 
 def wander(rng: np.random.Generator, points: int, per_second: float) -> Signal:
-    """A control curve that drifts at random around 0 with deviation about 1, at `per_second` turns."""
+    """A control curve that drifts at random around 0, standard deviation about 1, `per_second` turns per second."""
     knots = rng.standard_normal(int(points / CONTROL_RATE * per_second) + 3)
     return np.interp(np.arange(points) / CONTROL_RATE * per_second, np.arange(len(knots)), knots)
 
 
 def held_pitch(notes: Sequence[Note], points: int) -> Signal:
-    """MIDI pitch of a monophonic line as a control curve of steps; a rest has the pitch that follows it."""
+    """MIDI pitch of a monophonic line as a control curve of steps; a rest has the pitch of the note after it."""
     ends = [round(note.end * CONTROL_RATE) for note in notes]
     index = np.searchsorted(ends, np.arange(points), side="right")
     return np.array([note.pitch for note in notes], dtype=np.float64)[np.minimum(index, len(notes) - 1)]
@@ -63,7 +63,7 @@ def hertz(pitch: Signal) -> Signal:
 
 
 def sawtooth(frequency: Signal, phase: float = 0.0) -> Signal:
-    """Sawtooth in [-1, 1] of a frequency in Hz for each sample, its steps rounded against aliasing.
+    """Sawtooth in [-1, 1] with one frequency in Hz per sample, its steps smoothed to reduce aliasing.
 
     The correction is the two-sample polynomial of Välimäki & Huovilainen, "Antialiasing oscillators in
     subtractive synthesis", IEEE Signal Processing Magazine 24(2), 2007 (polyBLEP).
@@ -81,9 +81,9 @@ def sawtooth(frequency: Signal, phase: float = 0.0) -> Signal:
 
 
 def resonate(signal: Signal, formants: Iterable[tuple[float, float, float]]) -> Signal:
-    """Parallel resonators, each given as centre (Hz), bandwidth (Hz) and gain; signs alternate.
+    """Parallel resonators, each given as centre (Hz), bandwidth (Hz) and gain, with alternating signs.
 
-    Alternating signs keep the response between two neighbours from cancelling (Klatt, "Software for a
+    With alternating signs two neighbours do not cancel between their centres (Klatt, "Software for a
     cascade/parallel formant synthesizer", JASA 67(3), 1980).
     """
     out = np.zeros_like(signal)
@@ -104,7 +104,7 @@ def highpass(signal: Signal, cutoff: float) -> Signal:
 
 
 def add_at(out: Signal, start: int, sound: Signal) -> None:
-    """Add a sound into a mono (N,) or stereo (2, N) signal from sample `start`; what overhangs is cut."""
+    """Add a sound to a mono (N,) or stereo (2, N) signal from sample `start`; what lies outside is dropped."""
     skip = max(0, -start)
     length = min(sound.shape[-1] - skip, out.shape[-1] - start - skip)
     if length > 0:
@@ -118,7 +118,7 @@ def pan(signal: Signal, position: float) -> Signal:
 
 
 def room(rng: np.random.Generator, decay: float) -> Signal:
-    """Stereo impulse response (2, L) of energy 1 a side: noise that falls by 60 dB in `decay` seconds."""
+    """Stereo impulse response (2, L), energy 1 per channel: noise that falls by 60 dB in `decay` seconds."""
     time = np.arange(round(decay * RATE)) / RATE
     tail = rng.standard_normal((2, len(time))) * 10 ** (-3 * time / decay)
     tail = lowpass(tail, 5000.0)
@@ -128,6 +128,6 @@ def room(rng: np.random.Generator, decay: float) -> Signal:
 
 
 def reverberate(stereo: Signal, response: Signal, wet: float) -> Signal:
-    """Add the room's answer at amplitude `wet` to a (2, N) signal; the tail past its end is cut."""
+    """Add reverberation of amplitude `wet` to a (2, N) signal; the tail past its end is dropped."""
     send = stereo.sum(axis=0, keepdims=True) / 2**0.5
     return stereo + wet * np.asarray(oaconvolve(send, response, axes=1))[:, : stereo.shape[1]]

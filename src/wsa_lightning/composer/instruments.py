@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wsa_lightning.data.songs.score import Note
-from wsa_lightning.data.songs.sound import (
+from wsa_lightning.composer.score import Note
+from wsa_lightning.composer.sound import (
     RATE,
     Signal,
     add_at,
@@ -21,7 +21,7 @@ from wsa_lightning.data.songs.sound import (
     to_samples,
     wander,
 )
-from wsa_lightning.data.songs.vowels import formants
+from wsa_lightning.composer.vowels import formants
 
 
 def play_bass(rng: np.random.Generator, notes: Sequence[Note], samples: int) -> Signal:
@@ -48,10 +48,10 @@ def play_plucked(rng: np.random.Generator, notes: Sequence[Note], samples: int) 
 
 
 def _string(pitch: float, pluck_point: float, tilt: float, decay: float) -> Signal:
-    """Partials of a string plucked at a share of its length; the k-th dies 1 + k / 6 times sooner."""
+    """Partials of a string plucked at a fraction of its length; the k-th decays 1 + k / 6 times faster."""
     time = np.arange(round(1.2 * decay * RATE)) / RATE
     fundamental = 440 * 2 ** ((pitch - 69) / 12)
-    # Powers of one rotating, shrinking phasor are all partials: a multiplication each, and no more sines.
+    # The partials are the powers of one decaying phasor: one multiplication each instead of a sine.
     phasor = np.exp((2j * np.pi * fundamental - 1.15 / decay) * time)
     partial = np.exp(-5.75 / decay * time) * phasor
     wave = np.zeros(len(time))
@@ -63,7 +63,7 @@ def _string(pitch: float, pluck_point: float, tilt: float, decay: float) -> Sign
 
 
 def play_pad(rng: np.random.Generator, lines: Sequence[Sequence[Note]], samples: int) -> Signal:
-    """Render held chords to (2, samples): one sawtooth a voice, spread left to right, through a vowel."""
+    """Render held chords to (2, samples): one sawtooth per voice, spread left to right, filtered by a vowel."""
     points = curve_length(samples)
     vowel = formants(str(rng.choice(["a", "o", "u"])), rng.uniform(0.85, 1.1))
     attack = rng.uniform(0.1, 0.3)

@@ -1,6 +1,6 @@
-"""Formants of sung vowels, shared by the voice and by the instruments that are mistaken for it."""
+"""Formants of sung vowels, shared by the voice and by the instruments that resemble it."""
 
-# Centre in Hz and level in dB of five formants; a tenor's, from the table of the Csound manual (appendix D).
+# Centre in Hz and level in dB of five formants of a tenor, from the table in the Csound manual (appendix D).
 _TENOR: dict[str, tuple[tuple[float, float], ...]] = {
     "a": ((650, 0), (1080, -6), (2650, -7), (2900, -8), (3250, -22)),
     "e": ((400, 0), (1700, -14), (2600, -12), (3200, -14), (3580, -20)),
@@ -17,7 +17,7 @@ def formants(vowel: str, scale: float) -> list[tuple[float, float, float]]:
 
     Args:
         vowel: "a", "e", "i", "o", "u", or "nasal" for a hum.
-        scale: 1 for a tenor's vocal tract; a shorter tract scales all centres up.
+        scale: 1 for a tenor's vocal tract; more for a shorter one, whose formants lie higher.
     """
     return [
         (centre * scale, width * scale, 10 ** (level / 20))

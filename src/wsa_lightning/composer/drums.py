@@ -1,11 +1,11 @@
-"""The drum kit: each drum is synthesized once a song and struck by adding copies."""
+"""The drum kit: each drum is synthesized once per piece, and each hit adds a copy of it."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from wsa_lightning.data.songs.score import Hit
-from wsa_lightning.data.songs.sound import RATE, Signal, add_at, highpass, lowpass, pan
+from wsa_lightning.composer.score import Hit
+from wsa_lightning.composer.sound import RATE, Signal, add_at, highpass, lowpass, pan
 
 # Position of each drum between left (-1) and right (+1).
 KIT = {"kick": 0.0, "snare": 0.05, "rim": -0.1, "hat": 0.35, "tom": -0.4, "crash": -0.3}

@@ -1,29 +1,29 @@
-"""A song from its seed: composed, played, levelled, and summed in whole numbers."""
+"""A piece from its seed: composed, synthesized, levelled, and summed as integers."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsa_lightning.data.songs.band import bass_part, comping_part, drum_part, pad_part
-from wsa_lightning.data.songs.drums import play_drums
-from wsa_lightning.data.songs.instruments import play_bass, play_pad, play_plucked
-from wsa_lightning.data.songs.melody import solo_part, sung_part
-from wsa_lightning.data.songs.score import Ground, lay_ground
-from wsa_lightning.data.songs.sound import RATE, Signal, pan, reverberate, room
-from wsa_lightning.data.songs.voice import play_solo, sing
+from wsa_lightning.composer.band import bass_part, comping_part, drum_part, pad_part
+from wsa_lightning.composer.drums import play_drums
+from wsa_lightning.composer.instruments import play_bass, play_pad, play_plucked
+from wsa_lightning.composer.melody import solo_part, sung_part
+from wsa_lightning.composer.score import Ground, lay_ground
+from wsa_lightning.composer.sound import RATE, Signal, pan, reverberate, room
+from wsa_lightning.composer.voice import play_solo, sing
 
 STEMS = ("drums", "bass", "other", "vocals")
 PEAK = 0.85
 
 
 def compose(seed: int, index: int, seconds: float) -> dict[str, NDArray[np.int16]]:
-    """Compose and synthesize one song.
+    """Compose and synthesize one piece.
 
-    The same arguments give the same bytes. The vocals carry as much energy as everything else together,
-    within 0.8 dB: taking the mixture for the vocals scores between -0.8 and +0.8 dB uSDR.
+    The same arguments give the same bytes. The vocals have the energy of everything else together, within
+    0.8 dB: the mixture as an estimate of the vocals scores between -0.8 and +0.8 dB uSDR.
 
     Args:
-        seed: the collection, 0 or more.
-        index: the song within the collection, 0 or more.
+        seed: of the collection, 0 or more.
+        index: of the piece within the collection, 0 or more.
         seconds: its length.
 
     Returns:
@@ -31,19 +31,19 @@ def compose(seed: int, index: int, seconds: float) -> dict[str, NDArray[np.int16
         (round(seconds * 44100), 2), at 44.1 kHz.
 
     Raises:
-        ValueError: the length rounds to no sample, or a number is negative.
+        ValueError: the length rounds to 0 samples, or a number is negative.
     """
     samples = round(seconds * RATE)
     if samples < 1:
-        raise ValueError(f"a song of {seconds} s has {samples} samples, at least 1 is needed")
-    # One random stream a player, so that a change to one leaves the others' parts as they were.
+        raise ValueError(f"a piece of {seconds} s has {samples} samples, expected at least 1")
+    # One random stream for each player, so that a change to one does not change the parts of the others.
     streams = np.random.SeedSequence([seed, index]).spawn(6)
-    song, drums, bass, other, vocals, desk = (np.random.Generator(np.random.PCG64(s)) for s in streams)
-    ground = lay_ground(song, seconds)
+    common, drums, bass, other, vocals, desk = (np.random.Generator(np.random.PCG64(s)) for s in streams)
+    ground = lay_ground(common, seconds)
     # Shorter vocal tracts (a larger scale) belong to higher voices: G3 for a tenor, G4 for a soprano.
-    tract = float(song.uniform(0.95, 1.25))
-    centre = 55 + 40 * (tract - 0.95) + float(song.uniform(-2, 2))
-    response = room(song, float(song.uniform(0.45, 0.9)))
+    tract = float(common.uniform(0.95, 1.25))
+    centre = 55 + 40 * (tract - 0.95) + float(common.uniform(-2, 2))
+    response = room(common, float(common.uniform(0.45, 0.9)))
     words = sung_part(vocals, ground, centre)
     stems = {
         "drums": play_drums(drums, drum_part(drums, ground), samples),
@@ -61,7 +61,7 @@ def _play_other(rng: np.random.Generator, ground: Ground, centre: float, tract: 
     comping = comping_part(rng, ground, centre + rng.uniform(-3, 6))
     held = pad_part(ground, centre + rng.uniform(-3, 3))
     line = solo_part(rng, ground, centre + rng.uniform(-3, 3))
-    solo = play_solo(rng, line, tract * rng.uniform(1.3, 1.6), samples)  # a body smaller than a singer's
+    solo = play_solo(rng, line, tract * rng.uniform(1.3, 1.6), samples)  # smaller than a singer's vocal tract
     parts = (
         (play_plucked(rng, comping, samples), rng.uniform(-8, -4)),
         (play_pad(rng, held, samples), 0.0),
@@ -76,13 +76,13 @@ def _gain(decibels: float) -> float:
 
 
 def _unit_power(signal: Signal) -> Signal:
-    """Scale a signal to mean square 1; silence stays silent."""
+    """Scale a signal to mean square 1; silence is returned unchanged."""
     power = float(np.mean(signal**2)) if signal.size else 0.0
     return signal / power**0.5 if power > 0 else signal
 
 
 def _level(rng: np.random.Generator, stems: dict[str, Signal]) -> dict[str, Signal]:
-    """Balance the accompaniment, set the vocals against it within 0.8 dB, and scale the sum to the peak."""
+    """Balance the accompaniment, match the vocals to it within 0.8 dB, and scale the sum to ``PEAK``."""
     shares = {"drums": rng.uniform(-3, 1), "bass": rng.uniform(-3, 1), "other": rng.uniform(-4, -1)}
     band = {name: _gain(share) * _unit_power(stems[name]) for name, share in shares.items()}
     backing = band["drums"] + band["bass"] + band["other"]
@@ -93,7 +93,7 @@ def _level(rng: np.random.Generator, stems: dict[str, Signal]) -> dict[str, Sign
 
 
 def _quantise(stems: dict[str, Signal]) -> dict[str, NDArray[np.int16]]:
-    """Round each stem to (N, 2) int16, and sum them, so that the mixture is exact."""
+    """Round each stem to (N, 2) int16, then sum the integers, so that the mixture is exact."""
     rounded = {name: np.rint(stem.T * 32767).astype(np.int16) for name, stem in stems.items()}
     mixture = rounded["drums"] + rounded["bass"] + rounded["other"] + rounded["vocals"]
     return {**rounded, "mixture": mixture}

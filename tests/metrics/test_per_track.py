@@ -1,4 +1,4 @@
-"""Songs are scored from chunks in any order, or whole, on any rank."""
+"""Tracks are scored from chunks in any order, or whole, on any rank."""
 
 import math
 from pathlib import Path
@@ -9,15 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsa_lightning.metrics import DEFINITIONS, ScoresPerSong, SongScores, UsdrPerSong, score_song, usdr
+from wsa_lightning.metrics import DEFINITIONS, Definition, ScoresPerTrack, TrackScores, UsdrPerTrack, score_track, usdr
 
 
 @settings(deadline=None, max_examples=25)
 @given(chunks=st.integers(1, 6), order=st.randoms(use_true_random=False))
-def test_a_song_scores_the_same_from_chunks_in_any_order(chunks: int, order: "object") -> None:
+def test_a_track_scores_the_same_from_chunks_in_any_order(chunks: int, order: "object") -> None:
     torch.manual_seed(chunks)
     target, estimate = torch.randn(1, 2, 600 * chunks), torch.randn(1, 2, 600 * chunks)
-    metric = UsdrPerSong(songs=1, stems=1)
+    metric = UsdrPerTrack(tracks=1, stems=1)
     pieces = list(zip(estimate.chunk(chunks, -1), target.chunk(chunks, -1), strict=True))
     order.shuffle(pieces)  # type: ignore[attr-defined]
     for one, other in pieces:
@@ -25,20 +25,20 @@ def test_a_song_scores_the_same_from_chunks_in_any_order(chunks: int, order: "ob
     assert float(metric.compute().median) == pytest.approx(usdr(estimate[0], target[0]), abs=1e-4)
 
 
-def test_silent_songs_are_counted_apart_and_repeats_not_at_all() -> None:
-    metric = UsdrPerSong(songs=3, stems=1)
+def test_silent_tracks_are_counted_apart_and_repeats_not_at_all() -> None:
+    metric = UsdrPerTrack(tracks=3, stems=1)
     target = torch.randn(4, 1, 2, 100)
     target[1] = 0
     metric.update(0.9 * target + 0.01, target, torch.tensor([0, 1, 2, -1]))
     scores = metric.compute()
     assert int(scores.silent) == 1
-    assert math.isnan(scores.per_song[1, 0])
+    assert math.isnan(scores.per_track[1, 0])
     expected = [usdr(0.9 * target[i, 0] + 0.01, target[i, 0]) for i in (0, 2)]
     assert float(scores.mean) == pytest.approx(sum(expected) / 2, abs=1e-4)
 
 
 def test_stems_are_scored_apart_and_then_averaged() -> None:
-    metric = UsdrPerSong(songs=1, stems=2)
+    metric = UsdrPerTrack(tracks=1, stems=2)
     target = torch.ones(1, 2, 2, 50)
     estimate = target.clone()
     estimate[0, 0] *= 0.9
@@ -48,33 +48,33 @@ def test_stems_are_scored_apart_and_then_averaged() -> None:
     assert float(metric.compute().median) == pytest.approx(expected, abs=1e-3)
 
 
-def whole_songs(songs: int) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Estimates and targets (2, C, N) and mixture (C, N) of songs of unequal length."""
+def whole_tracks(tracks: int) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Estimates and targets (2, C, N) and mixture (C, N) of tracks of unequal length."""
     torch.manual_seed(1)
     made = []
-    for song in range(songs):
-        targets = 0.1 * torch.randn(2, 2, 44100 + 5000 * song)
+    for track in range(tracks):
+        targets = 0.1 * torch.randn(2, 2, 44100 + 5000 * track)
         made.append((targets + 0.02 * torch.randn_like(targets), targets, targets.sum(0)))
     return made
 
 
-def test_whole_songs_are_aggregated_by_median_and_mean_over_songs() -> None:
-    metric = ScoresPerSong(songs=4, stems=2)
-    songs = whole_songs(3)
-    for number, (estimates, targets, mixture) in enumerate(songs):
+def test_whole_tracks_are_aggregated_by_median_and_mean_over_tracks() -> None:
+    metric = ScoresPerTrack(tracks=4, stems=2)
+    tracks = whole_tracks(3)
+    for number, (estimates, targets, mixture) in enumerate(tracks):
         metric.update(estimates, targets, mixture, number)
-    metric.update(*songs[0], song=-1)
+    metric.update(*tracks[0], track=-1)
     scores = metric.compute()
     assert [*scores] == [*DEFINITIONS, "nan_frames"]
-    expected = torch.tensor([score_song(*song)["si_sdr"] for song in songs])
-    np.testing.assert_allclose(scores["si_sdr"].per_song[:3], expected, rtol=1e-6)
-    assert np.isnan(scores["si_sdr"].per_song[3]).all(), "the fourth song was never seen"
+    expected = torch.tensor([score_track(*track)["si_sdr"] for track in tracks])
+    np.testing.assert_allclose(scores["si_sdr"].per_track[:3], expected, rtol=1e-6)
+    assert np.isnan(scores["si_sdr"].per_track[3]).all(), "the fourth track was never seen"
     assert float(scores["si_sdr"].median) == pytest.approx(float(expected.median(0).values.mean()), rel=1e-5)
     assert float(scores["si_sdr"].mean) == pytest.approx(float(expected.mean()), rel=1e-5)
 
 
 def test_undefined_scores_are_counted_and_left_out() -> None:
-    metric = ScoresPerSong(songs=2, stems=1, metrics=["usdr"])
+    metric = ScoresPerTrack(tracks=2, stems=1, metrics=["usdr"])
     target = torch.randn(1, 2, 3000)
     metric.update(0.9 * target, target, target[0], 0)
     metric.update(0.9 * target, torch.zeros_like(target), target[0], 1)
@@ -83,20 +83,36 @@ def test_undefined_scores_are_counted_and_left_out() -> None:
     assert float(scores.median) == pytest.approx(20, abs=1e-3)
 
 
-def test_one_song_of_one_stem_is_a_table_too() -> None:
+def test_a_metric_added_from_outside_is_scored_like_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    peak = Definition("", "lower", "max |e|", lambda signals: float(signals.estimate.abs().max()), of_silence=True)
+    monkeypatch.setitem(DEFINITIONS, "peak", peak)
+    metric = ScoresPerTrack(tracks=2, stems=1, metrics=["usdr", "peak"])
+    target = torch.zeros(1, 2, 3000)
+    for track in range(2):
+        metric.update(torch.full_like(target, 0.1 * (track + 1)), target, target[0], track)
+    scores = metric.compute()
+    assert [*scores] == ["usdr", "peak"]
+    assert float(scores["peak"].mean) == pytest.approx(0.15)
+    assert set(peak.as_dict()) == set(DEFINITIONS["usdr"].as_dict()) == {"unit", "better", "text", "aggregation"}
+
+
+def test_one_track_of_one_stem_is_a_table_too() -> None:
     estimate, target = torch.randn(2, 1, 2, 3000)
-    whole, chunks = ScoresPerSong(songs=1, stems=1, metrics=["usdr"]), UsdrPerSong(songs=1, stems=1)
+    whole, chunks = ScoresPerTrack(tracks=1, stems=1, metrics=["usdr"]), UsdrPerTrack(tracks=1, stems=1)
     whole.update(estimate, target, target[0], 0)
     chunks.update(estimate[None], target[None], torch.tensor([0]))
     for scores in (whole.compute()["usdr"], chunks.compute()):
-        assert scores.per_song.shape == (1, 1)
+        assert scores.per_track.shape == (1, 1)
         assert float(scores.median) == pytest.approx(usdr(estimate[0], target[0]), abs=1e-4)
 
 
-def score_share(rank: int, ranks: int) -> list[SongScores]:
-    """What both classes say of all songs, having seen those of one rank: whole, and in chunks of halves."""
-    whole, chunks = ScoresPerSong(songs=3, stems=2, metrics=["usdr", "csdr", "leakage"]), UsdrPerSong(songs=3, stems=2)
-    for number, (estimates, targets, mixture) in enumerate(whole_songs(3)):
+def score_share(rank: int, ranks: int) -> list[TrackScores]:
+    """What both classes say of all tracks, having seen those of one rank: whole, and in chunks of halves."""
+    whole, chunks = (
+        ScoresPerTrack(tracks=3, stems=2, metrics=["usdr", "csdr", "leakage"]),
+        UsdrPerTrack(tracks=3, stems=2),
+    )
+    for number, (estimates, targets, mixture) in enumerate(whole_tracks(3)):
         if number % ranks == rank:
             whole.update(estimates, targets, mixture, number)
         halves = list(zip(estimates.chunk(2, -1), targets.chunk(2, -1), strict=True))
@@ -121,5 +137,5 @@ def test_two_real_processes_find_the_scores_of_one_and_both_know_them(tmp_path: 
     assert other.exitcode == 0
     for rank in range(2):
         for ours, expected in zip(torch.load(tmp_path / str(rank), weights_only=False), alone, strict=True):
-            np.testing.assert_allclose(ours.per_song, expected.per_song, rtol=1e-6)
+            np.testing.assert_allclose(ours.per_track, expected.per_track, rtol=1e-6)
             torch.testing.assert_close(ours[1:], expected[1:], equal_nan=True)

@@ -11,7 +11,7 @@ MODES: dict[str, tuple[int, ...]] = {
     "minor": (0, 2, 3, 5, 7, 8, 10),
 }
 
-# Roots as scale degrees counted from 0, one chord a bar.
+# Roots as scale degrees counted from 0, one chord per bar.
 PROGRESSIONS: dict[str, tuple[tuple[int, ...], ...]] = {
     "major": ((0, 4, 5, 3), (0, 5, 3, 4), (5, 3, 0, 4), (0, 3, 0, 4), (0, 2, 3, 4), (1, 4, 0, 5)),
     "mixolydian": ((0, 6, 3, 0), (0, 3, 6, 3), (0, 4, 6, 3)),
@@ -53,9 +53,9 @@ class Harmony:
         return (degree - self.roots[bar]) % 7 in (0, 2, 4)
 
     def voicing(self, bar: int, centre: float) -> tuple[int, ...]:
-        """MIDI pitches of the bar's chord, each in the octave that lies nearest to `centre`, ascending.
+        """MIDI pitches of the bar's chord, each in the octave nearest to `centre`, ascending.
 
-        Choosing by nearness leads the voices smoothly from chord to chord.
+        The nearest octave keeps the steps from chord to chord small.
         """
         members = (0, 2, 4, 6) if self.sevenths else (0, 2, 4)
         pitches = (self.pitch(self.roots[bar] + member) for member in members)

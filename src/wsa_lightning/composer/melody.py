@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wsa_lightning.data.songs.score import BEATS_PER_BAR, Ground, Note
+from wsa_lightning.composer.score import BEATS_PER_BAR, Ground, Note
 
-# Rhythm cells in beats; long notes are frequent, for a held vowel is what the solo is mistaken for.
+# Rhythm cells in beats; long notes are frequent, because a held vowel is what the solo can be mistaken for.
 SUNG_CELLS = ((1.0,), (0.5, 0.5), (1.5, 0.5), (2.0,), (0.5, 1.0, 0.5), (0.75, 0.75, 0.5), (1.0, 1.0))
 SOLO_CELLS = ((2.0,), (3.0, 1.0), (1.0, 1.0), (1.5, 0.5), (2.5, 1.5))
 
@@ -26,7 +26,7 @@ class Syllable:
 
 
 def sung_part(rng: np.random.Generator, ground: Ground, centre: float) -> list[Syllable]:
-    """Phrases of two bars that leave about a third of the time silent, around the MIDI pitch `centre`.
+    """Phrases of two bars around the MIDI pitch `centre`; the voice is silent for about a third of the time.
 
     Two rhythms alternate in the order A A B A, so that phrases resemble each other as verses do.
     """
@@ -53,7 +53,7 @@ def solo_part(rng: np.random.Generator, ground: Ground, centre: float) -> list[N
 
 
 def _phrase_rhythm(rng: np.random.Generator, beats: float) -> list[float]:
-    """Note lengths that add up to `beats`; the last one is held."""
+    """Note lengths that add up to `beats`; the last one is long."""
     last = float(rng.choice([1.5, 2.0]))
     rhythm: list[float] = []
     while sum(rhythm) < beats - last:
@@ -64,7 +64,7 @@ def _phrase_rhythm(rng: np.random.Generator, beats: float) -> list[float]:
 
 
 def _walk(rng: np.random.Generator, ground: Ground, beat: float, rhythm: Sequence[float], centre: float) -> list[Note]:
-    """A line that steps along the scale, leaps seldom, and lands on chord tones on the beat."""
+    """A line that mostly moves by steps of the scale, rarely leaps, and has chord tones on the beat."""
     degree = ground.harmony.degree(centre + rng.uniform(-4, 4))
     notes = []
     for beats in rhythm:

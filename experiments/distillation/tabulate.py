@@ -16,8 +16,8 @@ import numpy as np
 
 from wsa_lightning.configs import base_config
 from wsa_lightning.metrics.paired import Difference, paired_difference
-from wsa_lightning.studies.point import Point
-from wsa_lightning.studies.sweep import label, read_sweep
+from wsa_lightning.sweeps.grid import label, read_sweep
+from wsa_lightning.sweeps.point import Point
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- tables: tabulate.py -->", "<!-- end -->"

@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib
 
 from wsa_lightning.configs import base_config
-from wsa_lightning.studies.sweep import label, read_sweep
+from wsa_lightning.sweeps.grid import label, read_sweep
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

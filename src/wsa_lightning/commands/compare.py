@@ -5,9 +5,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from wsa_lightning.comparison.groups import compare_runs
+from wsa_lightning.comparison.writing import group_tables, write_comparison
 from wsa_lightning.errors import UserError
-from wsa_lightning.studies.compare import group_tables, write_comparison
-from wsa_lightning.studies.groups import compare_runs
 
 
 def compare(runs: list[str], *, out: Path = Path("comparison")) -> None:

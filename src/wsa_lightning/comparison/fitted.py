@@ -1,0 +1,53 @@
+"""A run that was only trained: the scores of its last validation, in chunks."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wsa_lightning.comparison.runs import Interval, Model, Protocol, FinishedRun, Score, definitions
+
+VALIDATION = {
+    "unit": "dB",
+    "better": "higher",
+    "text": "10 log10(sum s^2 / sum (s - e)^2), energies summed over all validation chunks of a song",
+    "aggregation": "median over songs, mean over stems (val/usdr)",
+}
+
+
+def read_fitted(name: str, folder: Path) -> FinishedRun:
+    """What ``summary.json`` and ``config.yaml`` in ``folder`` say; ``read_run`` catches what a broken file raises."""
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    options, data, seconds = config["model"]["init_args"], config["data"], config["flops"]["seconds"]
+
+    def model(usdr: float, mean: float | None, flops: float, **values: Any) -> Model:
+        return Model(scores={"usdr": Score(float(usdr), mean)}, flops_per_second=flops / seconds, **values)
+
+    teacher = None
+    if summary.get("val/teacher_usdr") is not None:
+        teacher = model(
+            summary["val/teacher_usdr"], None, summary["flops/teacher_total"],
+            name="teacher", is_teacher=True, window=None, sinks=0, identity=str(summary["teacher"]),
+        )  # fmt: skip
+    delta = summary.get("val/delta_db")
+    return FinishedRun(
+        name=name,
+        protocol=Protocol(
+            split="validation",
+            songs=tuple((key, str(data.get(key))) for key in ("root", "seed", "chunk_seconds", "chunks_per_song")),
+            stems=tuple(data["stems"]),
+            definitions=definitions({"usdr": VALIDATION}),
+        ),
+        model=model(
+            summary["val/usdr"], summary.get("val/usdr_mean"), summary["flops/total"],
+            name=name, is_teacher=False, window=options.get("window"), sinks=options.get("sinks", 0),
+            dilation=options.get("dilation", 1),
+            difference=None if delta is None else Interval(delta), retained=summary.get("val/retained"),
+            reduction=summary.get("flops/attention_reduction"),
+        ),
+        teacher=teacher,
+        references={},
+        flops_seconds=seconds,
+    )  # fmt: skip

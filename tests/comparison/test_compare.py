@@ -247,7 +247,7 @@ def test_runs_scored_on_other_songs_are_set_apart_and_it_is_said_what_differs(tm
     assert terminal.count("whole songs, vocals") == 3
     assert "(fewer) is not comparable with group A: other songs" in errors
     assert "(other) is not comparable with group A: other definition of usdr\n" in errors
-    assert f"fewer: 1 songs failed and are in no score ({SONGS[2]})" in errors
+    assert f"fewer: 1 songs failed and are not in the scores ({SONGS[2]})" in errors
     groups = {row: table(tmp_path / "out")[row]["group"] for row in ("one", "two", "fewer", "other")}
     assert groups["one"] == groups["two"] == "A"
     assert len(set(groups.values())) == 3
@@ -292,7 +292,7 @@ def test_unfinished_and_broken_runs_are_named_left_out_and_the_exit_code_says_so
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize("argument, words", [("gone*", "matches no folder"), ("empty", "holds no run")])
+@pytest.mark.parametrize("argument, words", [("gone*", "matches no folder"), ("empty", "contains no run")])
 def test_an_argument_that_names_no_run_is_an_error(argument: str, words: str, tmp_path: Path, wsa: Run) -> None:
     (tmp_path / "empty").mkdir()
     code, _, errors = compare(wsa, tmp_path / argument, "--out", tmp_path / "out")

@@ -330,7 +330,7 @@ def test_a_failed_comparison_is_said_and_loses_nothing(study: Study) -> None:
     (study.runs / "compare").write_text("in the way")
     result = study.run()
     assert result.returncode == 1
-    assert "the comparison failed with exit status 1; again: " in result.stderr
+    assert "the comparison failed with exit status 1; to repeat it: " in result.stderr
     assert study.finished() == BOTH
 
 

@@ -11,10 +11,10 @@ from wsa_lightning.errors import UserError
 
 
 def compare(runs: list[str], *, out: Path = Path("comparison")) -> None:
-    """Compare finished runs: table, Pareto front, CSV, figures, a report to open and listen to, TensorBoard events.
+    """Compare finished runs: table, Pareto front, CSV, figures, an HTML report with audio, TensorBoard events.
 
     Args:
-        runs: folders of runs, folders that hold runs, or globs.
+        runs: folders of runs, folders that contain runs, or globs.
         out: folder for compare.csv, pareto and boxes (.png, .svg), report.html and tensorboard/.
     """
     console, errors = Console(), Console(stderr=True, highlight=False)
@@ -22,15 +22,13 @@ def compare(runs: list[str], *, out: Path = Path("comparison")) -> None:
         comparison = compare_runs(runs)
     if not comparison.groups:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in comparison.left_out.items())
-        raise UserError(f"no run can be compared ({reasons}): finish one with fit, then test")
+        raise UserError(f"no run can be compared ({reasons}): finish one with `fit`, then `test`")
     for group in comparison.groups:
         for table in group_tables(group, console.width):
             console.print(table)
     for warning in comparison.warnings():
         errors.print(f"warning: {warning}", markup=False, soft_wrap=True)
-    console.print(
-        "★ on the Pareto front: no other model scores as high and costs as little. Scores are medians over songs."
-    )
+    console.print("★ Pareto front: no other model scores as high and costs as little. Scores are medians over songs.")
     with console.status("writing the report"):
         write_comparison(comparison, out)
     for line in (

@@ -1,4 +1,4 @@
-"""The paper's table and figure 3: how scores are distributed over songs, teacher, student before and after training."""
+"""The paper's table and figure 3: distributions of scores over songs, for teachers and students before and after training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +23,7 @@ KINDS = {
 
 
 def box_order(models: Sequence[Model]) -> list[Model]:
-    """Models scored song by song: teachers, then students, best first, those before and after training together."""
+    """Models with a score per song: teachers, then students, best first, each untrained one next to its trained one."""
     scored = [model for model in models if model.per_song]
     place = {m.pattern: -number for number, m in enumerate(reversed(scored)) if not m.is_teacher}
     return sorted(scored, key=lambda m: (not m.is_teacher, place.get(m.pattern, 0), m.is_trained))
@@ -35,7 +35,7 @@ def kind(model: Model) -> str:
 
 
 def distributions(group: Group) -> list[dict[str, Any]]:
-    """A row a model and metric: quantiles and mean over its songs."""
+    """One row per model and metric: quantiles and mean over its songs."""
     return [
         {
             "group": group.letter,
@@ -53,7 +53,7 @@ def distributions(group: Group) -> list[dict[str, Any]]:
 
 
 def boxes_figure(group: Group, *, dark: bool = False) -> Figure | None:
-    """A panel a metric, a box a model, a dot a song; None where no model was scored song by song."""
+    """One panel per metric, one box per model, one dot per song; None if no model has a score per song."""
     models = box_order(group.models)
     units = {metric: about.get("unit") for metric, about in group.protocol.metrics().items()}
     metrics = [metric for metric in METRICS if any(model.per_song.get(metric) for model in models)]
@@ -89,7 +89,7 @@ def _draw(panel: Axes, models: Sequence[Model], metric: str) -> None:
             orientation="horizontal",
             widths=0.62,
             patch_artist=True,
-            showfliers=False,  # every song has its dot
+            showfliers=False,  # every song is drawn as a dot
             manage_ticks=False,
             whiskerprops=ink,
             capprops=ink,

@@ -1,4 +1,4 @@
-"""How runs came to their scores: the validation uSDR over training steps, from TensorBoard's event files."""
+"""Validation uSDR over training steps, from TensorBoard's event files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +14,10 @@ Curve = tuple[tuple[int, float], ...]
 
 
 def read_curve(folder: Path) -> Curve:
-    """(step, ``val/usdr``) of every validation that the event files in ``folder`` hold; none, no points."""
+    """(step, ``val/usdr``) of every validation in the event files of ``folder``; empty if there are none."""
     if not any(folder.glob("events.out.tfevents.*")):
         return ()
-    # Audio and spectrograms lie in the same files: nothing of them is kept.
+    # The same files hold audio and spectrograms, which are not kept in memory.
     events = EventAccumulator(str(folder), size_guidance={"audio": 1, "images": 1, "tensors": 1, SCALARS: 0})
     events.Reload()
     if TAG not in events.Tags()[SCALARS]:
@@ -26,7 +26,7 @@ def read_curve(folder: Path) -> Curve:
 
 
 def curves_figure(curves: Sequence[tuple[str, Curve]], *, dark: bool = False) -> Figure:
-    """One line a run."""
+    """One line per run."""
     with figures.style(dark):
         figure = Figure(figsize=(8, 3.6), layout="constrained")
         axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""A comparison as TensorBoard events: SDR over GFLOPs per second of audio, hyper-parameters, the figure."""
+"""A comparison as TensorBoard events: uSDR over GFLOP per second of audio, hyper-parameters, the figure."""
 
 from pathlib import Path
 
@@ -13,18 +13,18 @@ from wsa_lightning.comparison.runs import Model
 UNITS = {"gflop": 1e9, "mflop": 1e6}
 ABOUT = """\
 `usdr_over_gflop_per_second/{group}`: the y axis is uSDR (median over songs, dB), the step on the x axis is **GFLOP per
-second of audio**, rounded, the separation's overlap counted in; one point a model. `usdr_over_mflop_per_second/{group}`
-is the same in MFLOP, for models so small that a GFLOP is coarse. Choose *step* as the horizontal axis.
+second of audio**, rounded, including the separation's overlap; one point per model. `usdr_over_mflop_per_second/{group}`
+is the same in MFLOP, for models so small that a GFLOP is too coarse. Choose *step* as the horizontal axis.
 
 Group {group}: {title}.
 """
 
 
 def write_events(comparison: Comparison, folder: Path) -> None:
-    """One TensorBoard run a model, and one called ``comparison`` with the figures.
+    """Write one TensorBoard run per model, and one called ``comparison`` with the figures.
 
-    TensorBoard's x axis is a whole number, so each point is written twice, in GFLOP and in MFLOP; groups that are not
-    comparable have tags of their own and so never share a chart.
+    TensorBoard's x axis is an integer, so each point is written twice, in GFLOP and in MFLOP. Groups that are not
+    comparable have separate tags, so they never share a chart.
     """
     with SummaryWriter(str(folder / "comparison")) as writer:
         for group in comparison.groups:
@@ -53,6 +53,6 @@ def _write_model(writer: SummaryWriter, group: Group, model: Model, on_front: bo
         "pareto": on_front,
     }
     for summary in hparams(options, metrics):
-        writer._get_file_writer().add_summary(summary)  # add_hparams would hide the metrics in a run of their own
+        writer._get_file_writer().add_summary(summary)  # add_hparams would write the metrics to a separate run
     for name, value in metrics.items():
         writer.add_scalar(name, value, 0)

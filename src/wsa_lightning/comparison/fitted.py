@@ -1,4 +1,4 @@
-"""A run that was only trained: the scores of its last validation, in chunks."""
+"""A run that was only trained: the scores of its last validation, over chunks."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from wsa_lightning.comparison.runs import Interval, Model, Protocol, FinishedRun, Score, definitions
+from wsa_lightning.comparison.runs import FinishedRun, Interval, Model, Protocol, Score, definitions
+from wsa_lightning.sweeps.identity import flat
 
 VALIDATION = {
     "unit": "dB",
@@ -17,10 +18,10 @@ VALIDATION = {
 
 
 def read_fitted(name: str, folder: Path) -> FinishedRun:
-    """What ``summary.json`` and ``config.yaml`` in ``folder`` say; ``read_run`` catches what a broken file raises."""
+    """Read ``summary.json`` and ``config.yaml`` in ``folder``; ``read_run`` catches what a broken file raises."""
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    options, data, seconds = config["model"]["init_args"], config["data"], config["flops"]["seconds"]
+    options = flat(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+    seconds = options["flops.seconds"]
 
     def model(usdr: float, mean: float | None, flops: float, **values: Any) -> Model:
         return Model(scores={"usdr": Score(float(usdr), mean)}, flops_per_second=flops / seconds, **values)
@@ -32,18 +33,19 @@ def read_fitted(name: str, folder: Path) -> FinishedRun:
             name="teacher", is_teacher=True, window=None, sinks=0, identity=str(summary["teacher"]),
         )  # fmt: skip
     delta = summary.get("val/delta_db")
+    data = {key: str(options.get(f"data.{key}")) for key in ("root", "seed", "chunk_seconds", "chunks_per_song")}
     return FinishedRun(
         name=name,
         protocol=Protocol(
             split="validation",
-            songs=tuple((key, str(data.get(key))) for key in ("root", "seed", "chunk_seconds", "chunks_per_song")),
-            stems=tuple(data["stems"]),
+            songs=tuple(data.items()),
+            stems=tuple(options["data.stems"]),
             definitions=definitions({"usdr": VALIDATION}),
         ),
         model=model(
             summary["val/usdr"], summary.get("val/usdr_mean"), summary["flops/total"],
-            name=name, is_teacher=False, window=options.get("window"), sinks=options.get("sinks", 0),
-            dilation=options.get("dilation", 1),
+            name=name, is_teacher=False, window=options.get("model.window"), sinks=options.get("model.sinks", 0),
+            dilation=options.get("model.dilation", 1),
             difference=None if delta is None else Interval(delta), retained=summary.get("val/retained"),
             reduction=summary.get("flops/attention_reduction"),
         ),

@@ -1,4 +1,4 @@
-"""Finished runs, grouped by what is comparable, with the Pareto front of each group."""
+"""Finished runs in comparable groups, with the Pareto front of each group."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,11 +14,11 @@ class Group:
 
     Attributes:
         letter: A, B, ...; the order of the groups.
-        protocol: what they share.
-        runs: as found.
+        protocol: what all its runs were scored on.
+        runs: in the order in which they were found.
         models: teachers and students, best uSDR first.
         front: which of them are on the Pareto front of uSDR against FLOPs per second of audio.
-        notes: what differs within the group and is worth knowing.
+        notes: differences within the group that a reader should know.
     """
 
     letter: str
@@ -30,7 +30,7 @@ class Group:
 
     @property
     def title(self) -> str:
-        """One line for tables and figures."""
+        """The protocol in one line, for tables and figures."""
         return self.protocol.describe()
 
     @property
@@ -45,14 +45,14 @@ class Comparison:
 
     Attributes:
         groups: one for each set of comparable runs.
-        left_out: run to the reason why it could not be read.
+        left_out: the reason why a run could not be read, by run.
     """
 
     groups: tuple[Group, ...]
     left_out: dict[str, str]
 
     def warnings(self) -> list[str]:
-        """What a reader of the tables must know first."""
+        """What a reader of the tables should know first."""
         lines = [f"left out {name}: {reason}" for name, reason in self.left_out.items()]
         if len(self.groups) > 1:
             first, *others = self.groups
@@ -75,7 +75,7 @@ def compare_runs(arguments: Sequence[str]) -> Comparison:
             left_out[name] = str(error)
         else:
             runs.setdefault(run.protocol, []).append(run)
-    # The largest group first, whole songs before chunks where two are as large.
+    # The largest group first; of two equally large groups, whole songs before chunks.
     ordered = sorted(runs.items(), key=lambda item: (-len(item[1]), item[0].split != "test"))
     groups = tuple(_group(chr(ord("A") + place), *item) for place, item in enumerate(ordered))
     return Comparison(groups, left_out)
@@ -85,25 +85,25 @@ def _group(letter: str, protocol: Protocol, runs: Sequence[FinishedRun]) -> Grou
     models = sorted([*_teachers(runs), *(run.model for run in runs)], key=lambda model: -model.usdr)
     front = pareto_front([model.flops_per_second for model in models], [model.usdr for model in models])
     notes = [
-        f"{run.name}: {len(run.failed)} songs failed and are in no score ({', '.join(run.failed)})"
+        f"{run.name}: {len(run.failed)} songs failed and are not in the scores ({', '.join(run.failed)})"
         for run in runs
         if run.failed
     ]
     if len({run.flops_seconds for run in runs}) > 1:
         counted = ", ".join(f"{run.name} {run.flops_seconds:g} s" for run in runs)
-        notes.append(f"the FLOPs per second of audio are of chunks of different durations: {counted}")
+        notes.append(f"the FLOPs per second of audio were counted on chunks of different durations: {counted}")
     return Group(letter, protocol, tuple(runs), tuple(models), tuple(front), tuple(notes))
 
 
 def _teachers(runs: Sequence[FinishedRun]) -> list[Model]:
-    """Every teacher once, by its file and its score; numbered where there are several."""
+    """Every teacher once, by its file and its score; numbered if there are several."""
     unique = {
         (run.teacher.identity, round(run.teacher.usdr, 4), round(run.teacher.flops_per_second)): run.teacher
         for run in reversed(runs)
         if run.teacher is not None
     }
     teachers = list(unique.values())
-    # A run may be called teacher too: the one that trained it.
+    # The run that trained the teacher may be called teacher too.
     name = "distillation teacher" if any(run.name.startswith("teacher") for run in runs) else "teacher"
     return [
         replace(model, name=name if len(teachers) == 1 else f"{name} {place}")

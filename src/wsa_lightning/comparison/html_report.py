@@ -1,4 +1,4 @@
-"""The report: one HTML file with tables, figures and the songs' audio, that asks nothing of the network."""
+"""The report: one HTML file with tables, figures and the songs' audio, which loads nothing from the network."""
 
 import base64
 import hashlib
@@ -23,20 +23,20 @@ from wsa_lightning.comparison.runs import LABELS
 from wsa_lightning.results import decimals, percent
 
 REPORT_DEFINITIONS = {
-    "GFLOP per second of audio": "linear layers, and attention over the pairs the mask allows; 2 FLOPs a "
-    "multiply-accumulate, STFT not counted; for whole songs with the separation's overlap counted in",
-    "block / step": "seconds of a song that run through the model at once, and from one such block to the next; the "
-    "cost of full attention grows with the block",
-    "time attention": "FLOPs of the teacher's time attention / those of the model, over the pairs the mask allows",
-    "to teacher": "mean over songs of model minus teacher, paired, in uSDR, with its 95 % bootstrap interval",
+    "GFLOP per second of audio": "linear layers, and attention over the pairs that the mask allows; 2 FLOPs per "
+    "multiply-accumulate, without the STFT; for whole songs including the separation's overlap",
+    "block / step": "seconds of a song that the model processes at once, and seconds from one such block to the next; "
+    "the cost of full attention grows with the block",
+    "time attention": "FLOPs of the model's time attention as a fraction of the teacher's, over the pairs that the mask allows",
+    "to teacher": "mean over songs of the paired difference in uSDR, model minus teacher, with its 95 % bootstrap interval",
     "retained": "uSDR of the model / uSDR of its teacher, both in dB: a ratio of logarithms, as the paper reports it",
-    "Pareto front": "models that no other beats: none costs as little and scores as high, and is better in one of both",
+    "Pareto front": "models that no other model beats: none costs as little, scores as high, and is better in one of the two",
 }
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Something to listen to: who made it, its uSDR over the whole song, the audio as a data URI."""
+    """An audio excerpt: what it is, its uSDR over the whole song, the audio as a data URI."""
 
     label: str
     usdr: float | None
@@ -44,7 +44,7 @@ class Excerpt:
 
 
 def html_report(comparison: Comparison) -> str:
-    """The whole file."""
+    """The content of ``report.html``."""
     environment = Environment(
         loader=PackageLoader("wsa_lightning.comparison", "."),
         autoescape=True,
@@ -69,7 +69,7 @@ def html_report(comparison: Comparison) -> str:
 
 
 def _group(group: Group) -> dict[str, Any]:
-    """What the template shows of one group."""
+    """The variables of the template for one group."""
     known = group.protocol.metrics()
     aggregations = {text["aggregation"] for text in known.values()}
     scored = {metric for model in group.models for metric in model.scores}
@@ -97,7 +97,7 @@ def _excerpt_songs(group: Group) -> list[str]:
 
 
 def _excerpts(group: Group, song: str) -> list[Excerpt]:
-    """Mixture and target, then every model; of what several runs left alike, one."""
+    """Mixture and target, then every model; audio that several runs share appears once."""
     candidates: list[tuple[str, str, float | None, Path]] = [
         (kind, run.name, None, run.references[song][kind])
         for kind in ("mixture", "target")
@@ -109,10 +109,10 @@ def _excerpts(group: Group, song: str) -> list[Excerpt]:
     candidates += [
         (label, run, model.songs.get(song), model.audio[song]) for run, label, model in made if song in model.audio
     ]
-    return list(_unlike(candidates))
+    return list(_distinct(candidates))
 
 
-def _unlike(candidates: Iterable[tuple[str, str, float | None, Path]]) -> Iterable[Excerpt]:
+def _distinct(candidates: Iterable[tuple[str, str, float | None, Path]]) -> Iterable[Excerpt]:
     heard: dict[str, set[str]] = {}
     for label, run, usdr, path in candidates:
         sound = _sound(path)
@@ -124,10 +124,10 @@ def _unlike(candidates: Iterable[tuple[str, str, float | None, Path]]) -> Iterab
 
 
 def _sound(path: Path) -> str:
-    """A hash of the samples: two encodings of the same audio differ in their serial numbers."""
+    """A hash of the samples, because two encodings of the same audio differ in their serial numbers."""
     try:
         samples, rate = soundfile.read(path, dtype="int16")
-    except soundfile.LibsndfileError:  # a format that browsers know and libsndfile does not
+    except soundfile.LibsndfileError:  # a format that browsers support and libsndfile does not
         return hashlib.sha256(path.read_bytes()).hexdigest()
     return hashlib.sha256(samples.tobytes() + str(rate).encode()).hexdigest()
 

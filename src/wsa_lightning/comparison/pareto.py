@@ -1,4 +1,4 @@
-"""SDR against FLOPs: which models no other beats in both, and the figure."""
+"""uSDR over FLOPs: the models on the Pareto front, and the figure."""
 
 import itertools
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ PLACES = (
     (0, 9, "center", "bottom"), (-9, 0, "right", "center"), (0, -9, "center", "top"), (9, 0, "left", "center"),
     (-7, 7, "right", "bottom"), (7, -7, "left", "top"),
 )  # fmt: skip
-"""Where a name may stand beside its point, in points: first above and left, where a front that rises leaves room."""
+"""Positions of a name beside its point, in points: above and left first, where a rising front leaves room."""
 
 
 def pareto_front(costs: Sequence[float], scores: Sequence[float]) -> list[bool]:
-    """Which points no other dominates: none costs as little and scores as high, and is better in one of the two."""
+    """Which points no other dominates: none costs as little, scores as high, and is better in one of the two."""
     points = list(zip(costs, scores, strict=True))
     return [
         not any(other != point and other[0] <= point[0] and other[1] >= point[1] for other in points)
@@ -30,7 +30,7 @@ def pareto_front(costs: Sequence[float], scores: Sequence[float]) -> list[bool]:
 
 
 class Panel(NamedTuple):
-    """One chart: models that may be compared, which of them are on the front, a title."""
+    """One chart: comparable models, which of them are on the front, and a title."""
 
     models: Sequence[Model]
     front: Sequence[bool]
@@ -38,13 +38,13 @@ class Panel(NamedTuple):
 
 
 def pareto_figure(*panels: Panel, dark: bool = False) -> Figure:
-    """uSDR over GFLOPs per second of audio, one point a model, the front joined by a line; panels below each other."""
+    """uSDR over GFLOP per second of audio, one point per model, the front joined by a line; one panel below another."""
     with figures.style(dark):
         figure = Figure(figsize=(8, 4.6 * len(panels)), layout="constrained")
         charts = figure.subplots(len(panels), squeeze=False)[:, 0]
         for axes, panel in zip(charts, panels, strict=True):
             _draw(axes, panel)
-        figure.draw_without_rendering()  # the layout must stand before names are placed
+        figure.draw_without_rendering()  # names are placed in the final layout
         for axes, panel in zip(charts, panels, strict=True):
             _label(axes, panel)
     return figure
@@ -56,7 +56,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     if max(costs) > 10 * min(costs):
         axes.set_xscale("log")
     best = sorted((cost, usdr) for cost, usdr, _, on in points if on)
-    # From one point of the front to the next nothing is gained until the next is paid for.
+    # Between two points of the front, no model does better than the cheaper one.
     axes.step(*zip(*best, strict=True), where="post", color="#888888", linewidth=1.2, zorder=1, label="Pareto front")
     kinds = (
         ("teacher", True, "D", figures.PALETTE[0]),
@@ -86,7 +86,7 @@ def _gflops(model: Model) -> float:
 
 
 def _label(axes: Axes, panel: Panel) -> None:
-    """Names beside the points, each at the first place that is free; of many points, those of the front alone."""
+    """Write names beside the points, each at the first free position; of many points, only those on the front."""
     taken = _ink(axes, panel)
     if legend := axes.get_legend():
         taken.append(legend.get_window_extent())
@@ -116,7 +116,7 @@ def _name(axes: Axes, model: Model, x: float, y: float, horizontal: str, vertica
 
 
 def _ink(axes: Axes, panel: Panel) -> list[Bbox]:
-    """Where the points lie and the front runs, in pixels."""
+    """The areas covered by points and front, in pixels."""
     pixels = axes.transData.transform([(_gflops(model), model.usdr) for model in panel.models])
     points = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in pixels]
     front = sorted({(x, y) for (x, y), on in zip(pixels.tolist(), panel.front, strict=True) if on})

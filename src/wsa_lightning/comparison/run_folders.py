@@ -1,4 +1,4 @@
-"""Where finished runs lie, and how one is read: what ``test`` left in a folder, or ``fit`` alone."""
+"""Finds the folders of finished runs, and reads what ``test`` left in one, or ``fit`` alone."""
 
 import csv
 import glob
@@ -34,10 +34,10 @@ def find_runs(arguments: Sequence[str]) -> dict[str, Path]:
         path = Path(argument).expanduser()
         matches = [path] if path.exists() else [Path(match) for match in sorted(glob.glob(str(path)))]  # noqa: PTH207
         if not matches:
-            raise UserError(f"{argument} matches no folder: expected runs, a folder that holds runs, or a glob")
+            raise UserError(f"{argument} matches no folder: expected runs, a folder that contains runs, or a glob")
         found = [run for match in matches if match.is_dir() for run in _below(match, DEEPEST)]
         if not found:
-            raise UserError(f"{argument} holds no run: expected a folder with one of {', '.join(RUN_MARKS)}")
+            raise UserError(f"{argument} contains no run: expected a folder with one of {', '.join(RUN_MARKS)}")
         folders |= dict.fromkeys(path.resolve() for path in found)
     common = Path(os.path.commonpath([folder.parent for folder in folders]))
     return {folder.relative_to(common).as_posix(): folder for folder in folders}
@@ -52,10 +52,10 @@ def _below(folder: Path, levels: int) -> Iterator[Path]:
 
 
 def read_run(name: str, folder: Path) -> FinishedRun:
-    """A finished run.
+    """Read a finished run.
 
     Raises:
-        NotComparableError: it is unfinished, or a file of it is broken.
+        NotComparableError: it is unfinished, or one of its files is broken.
     """
     try:
         if (folder / "test" / "scores.json").is_file():
@@ -65,7 +65,7 @@ def read_run(name: str, folder: Path) -> FinishedRun:
     except (json.JSONDecodeError, UnicodeDecodeError, yaml.YAMLError, csv.Error) as error:
         raise NotComparableError(f"broken: {' '.join(str(error).split())}") from None
     except KeyError as error:
-        raise NotComparableError(f"broken: a file of it lacks {error}") from None
+        raise NotComparableError(f"broken: one of its files lacks {error}") from None
     except (TypeError, ValueError, AttributeError, ArithmeticError, OSError) as error:
         raise NotComparableError(f"broken: {error}") from None
     raise NotComparableError("unfinished: neither test/scores.json nor summary.json")

@@ -1,4 +1,4 @@
-"""A finished run as plain data: what was scored, on what, at which cost."""
+"""A finished run as plain data: its scores, what they were computed on, and its cost."""
 
 import json
 import math
@@ -16,12 +16,12 @@ LABELS = {
 
 
 class NotComparableError(Exception):
-    """A run that cannot be read; the message says why."""
+    """A run cannot be read; the message says why."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """One metric over all songs; None where no song has it."""
+    """One metric over all songs; None if no song has a value."""
 
     median: float | None
     mean: float | None
@@ -29,7 +29,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Interval:
-    """Mean of student minus teacher over songs, with its 95 % bootstrap interval where there is one."""
+    """Mean over songs of student minus teacher, with its 95 % bootstrap interval if there is one."""
 
     mean: float
     low: float | None = None
@@ -38,13 +38,13 @@ class Interval:
 
 @dataclass(frozen=True)
 class Protocol:
-    """What must be the same for two scores to be comparable.
+    """What must be equal for two scores to be comparable.
 
     Attributes:
-        split: ``test`` (whole songs), or ``validation`` (chunks, of a run that was only fit).
-        songs: what was scored: (song, seconds) pairs, or the data options that pick the validation chunks.
-        stems: scored stems.
-        definitions: metric to its unit, formula and aggregation, as JSON.
+        split: ``test`` (whole songs), or ``validation`` (chunks, of a run that was only trained).
+        songs: (song, seconds) of every scored song, or the data options that select the validation chunks.
+        stems: the scored stems.
+        definitions: (metric, unit, formula and aggregation as JSON) of every metric.
     """
 
     split: str
@@ -54,11 +54,11 @@ class Protocol:
 
     @property
     def count(self) -> int | None:
-        """How many songs; None where the run does not say."""
+        """Number of songs; None if the run does not record it."""
         return len(self.songs) if self.split == "test" else None
 
     def metrics(self) -> dict[str, dict[str, str]]:
-        """Metric to unit, better, text, aggregation."""
+        """Unit, better, text and aggregation of every metric."""
         return {name: json.loads(text) for name, text in self.definitions}
 
     def describe(self) -> str:
@@ -67,7 +67,7 @@ class Protocol:
         return f"{self.split} split, {what}, {' + '.join(self.stems)}"
 
     def differences(self, other: "Protocol") -> str:
-        """What the two do not share, in words."""
+        """The differences between two protocols, in words."""
         names = [key for key in ("split", "songs", "stems") if getattr(self, key) != getattr(other, key)]
         ours, theirs = dict(self.definitions), dict(other.definitions)
         changed = sorted(metric for metric in ours.keys() | theirs.keys() if ours.get(metric) != theirs.get(metric))
@@ -76,24 +76,24 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Model:
-    """One scored model: a row of the table and a point of the figure.
+    """One scored model: a row of the table and a point in the figure.
 
     Attributes:
         name: the run's name, or ``teacher``.
-        is_teacher: whether it is what a run's student is compared with.
-        window: of its time attention, in frames; None is full, a list has one a layer.
-        sinks: its sink tokens.
-        dilation: frames from one key of the window to the next; a list has one a layer.
-        scores: metric to median and mean over songs.
-        flops_per_second: FLOPs per second of audio, the separation's overlap counted in.
-        blocks: seconds run at once and from one block to the next, when songs were separated; None for chunks.
+        is_teacher: whether the student of its run is compared with it.
+        window: window of its time attention, in frames; None is full attention, a list has one value per layer.
+        sinks: number of sink tokens.
+        dilation: frames from one key of the window to the next; a list has one value per layer.
+        scores: median and mean over songs, by metric.
+        flops_per_second: FLOPs per second of audio, including the separation's overlap.
+        blocks: seconds of a block, and from one block to the next, of separated songs; None for chunks.
         difference: student minus teacher in uSDR.
-        retained: student / teacher in uSDR.
+        retained: uSDR of student / uSDR of teacher.
         reduction: FLOPs of the teacher's time attention / its own.
-        identity: what tells one teacher from another.
-        is_trained: False for a student as its teacher made it.
-        per_song: metric to song to score, mean over stems; without songs whose target is silent.
-        audio: song to the excerpt to listen to.
+        identity: distinguishes one teacher from another.
+        is_trained: False for a student that has not been trained.
+        per_song: score by metric and song, mean over stems; without songs whose target is silent.
+        audio: the audio excerpt by song.
     """
 
     name: str
@@ -113,14 +113,14 @@ class Model:
     audio: dict[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Hold what files give as a list, one a layer, as a tuple: models are told apart by it."""
+        """Turn the lists of JSON into tuples, so that patterns can be compared and hashed."""
         for name in ("window", "dilation"):
             if isinstance(value := getattr(self, name), list):
                 object.__setattr__(self, name, tuple(value))
 
     @property
     def pattern(self) -> tuple[Window, Dilation, int]:
-        """What its time attention sees."""
+        """Window, dilation and sinks of its time attention."""
         return self.window, self.dilation, self.sinks
 
     @property
@@ -130,7 +130,7 @@ class Model:
 
     @property
     def usdr(self) -> float:
-        """The score on the figure's y axis: median over songs, in dB."""
+        """The y axis of the figure: median over songs, in dB."""
         median = self.scores["usdr"].median
         assert median is not None
         return median
@@ -138,17 +138,17 @@ class Model:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run: its student (or only model), its teacher where it has one.
+    """A finished run: its student (or only model), and its teacher if it has one.
 
     Attributes:
-        name: the folder, relative to what all runs have in common.
+        name: the folder, relative to the common parent of all runs.
         protocol: what was scored, and how.
         model: the student.
-        teacher: what it was distilled from.
-        references: song to mixture and target excerpts.
-        flops_seconds: duration whose FLOPs were counted, of a run that was only fit; noted where runs differ.
+        teacher: the model it was distilled from.
+        references: excerpts of mixture and target, by song.
+        flops_seconds: duration for which FLOPs were counted, of a run that was only trained.
         failed: songs that could not be scored.
-        curve: (step, validation uSDR) during training, where event files are left.
+        curve: (step, validation uSDR) during training, if there are event files.
     """
 
     name: str
@@ -162,7 +162,7 @@ class FinishedRun:
 
 
 def definitions(content: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """What a ``Protocol`` holds of definitions: metric to unit, formula and aggregation, as JSON."""
+    """Definitions as a ``Protocol`` holds them: (metric, unit, formula and aggregation as JSON)."""
     return tuple(sorted((metric, json.dumps(text, sort_keys=True)) for metric, text in content.items()))
 
 

@@ -1,4 +1,4 @@
-"""A run that ``test`` scored on whole songs, checked on the way in."""
+"""A run that ``test`` scored on whole songs."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ AUDIO_SUFFIXES = (".ogg", ".wav", ".flac", ".mp3", ".opus")
 
 
 def read_tested(name: str, folder: Path) -> FinishedRun:
-    """What ``folder/test`` says; ``read_run`` catches what a broken file raises."""
+    """Read ``folder/test``; ``read_run`` catches what a broken file raises."""
     scores = json.loads((folder / "test" / "scores.json").read_text(encoding="utf-8"))
     if scores["version"] != VERSION:
         raise NotComparableError(f"test/scores.json has version {scores['version']}: expected {VERSION}")
@@ -48,7 +48,7 @@ def read_tested(name: str, folder: Path) -> FinishedRun:
 
 
 def _model(role: str, scores: dict[str, Any], rows: list[dict[str, str]], audio: dict[str, dict[str, Path]]) -> Model:
-    """One of the models of a test, as a teacher."""
+    """One model of a test, as a teacher."""
     content, blocks = scores["models"][role], scores["separation"][role]
     values = {metric: Score(finite_or_none(s["median"]), finite_or_none(s["mean"])) for metric, s in content["scores"].items()}
     if undefined := sorted(values.keys() - scores["definitions"].keys()):
@@ -72,7 +72,7 @@ def _model(role: str, scores: dict[str, Any], rows: list[dict[str, str]], audio:
 
 
 def _against_teacher(student: Model, scores: dict[str, Any]) -> Model:
-    """The student with what is only known beside its teacher."""
+    """The student with its difference to the teacher."""
     difference = (scores.get("difference") or {}).get("usdr")
     attention = {role: content["flops"]["time_attention"] for role, content in scores["models"].items()}
     return replace(
@@ -84,7 +84,7 @@ def _against_teacher(student: Model, scores: dict[str, Any]) -> Model:
 
 
 def _songs(rows: list[dict[str, str]], role: str, metric: str) -> dict[str, float]:
-    """A metric by song, mean over its stems; songs for which it is undefined have none."""
+    """A metric by song, mean over stems; without songs for which it is undefined."""
     values: dict[str, list[float]] = {}
     for row in rows:
         if row["model"] == role and row[metric] and math.isfinite(float(row[metric])):
@@ -93,7 +93,7 @@ def _songs(rows: list[dict[str, str]], role: str, metric: str) -> dict[str, floa
 
 
 def _excerpts(folder: Path) -> dict[str, dict[str, Path]]:
-    """Song to {mixture, target, teacher, student} to file."""
+    """Files by song and by mixture, target, teacher or student."""
     if not folder.is_dir():
         return {}
     return {

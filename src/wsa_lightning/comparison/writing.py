@@ -1,4 +1,4 @@
-"""A comparison written down: the table on the terminal, CSV, figures, the report, TensorBoard events."""
+"""Output of a comparison: the table on the terminal, CSV, figures, the report, TensorBoard events."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ OTHER_METRICS = ("csdr", "bleedless", "fullness", "leakage")
 
 
 def group_tables(group: Group, width: int) -> list[Table]:
-    """The group for a terminal of ``width`` columns: one table, or where that is too wide scores and costs apart."""
+    """The group for a terminal of ``width`` columns: one table, or if that is too wide, scores and costs separately."""
     usdr: dict[str, list[str]] = {
         "uSDR": [decimals(model.scores["usdr"].median) for model in group.models],
         "mean": [decimals(model.scores["usdr"].mean) for model in group.models],
@@ -64,7 +64,7 @@ def _table(group: Group, title: str, columns: dict[str, list[str]]) -> Table:
 
 
 def interval(model: Model) -> str:
-    """Mean difference to the teacher and its interval."""
+    """Mean difference to the teacher, and its interval."""
     if model.difference is None:
         return ""
     low, high = model.difference.low, model.difference.high
@@ -73,7 +73,7 @@ def interval(model: Model) -> str:
 
 
 def rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """Every model as a row of ``compare.csv``: FLOPs, not GFLOPs; medians and means of all metrics."""
+    """The rows of ``compare.csv``, one per model: FLOPs, not GFLOPs; medians and means of all metrics."""
     metrics = sorted({metric for group in comparison.groups for model in group.models for metric in model.scores})
     return [
         {
@@ -107,7 +107,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
 def write_comparison(comparison: Comparison, out: Path) -> None:
     """Write ``compare.csv``, ``pareto``, ``boxes`` (.png, .svg), ``report.html`` and ``tensorboard/`` into ``out``.
 
-    Of several groups whose songs were scored, each has boxes of its own: ``boxes_A``, ``boxes_B``, ...
+    Several groups have separate box plots: ``boxes_A``, ``boxes_B``, ...
     """
     with results_folder(out) as folder:
         (folder / "compare.csv").write_text(to_csv(rows(comparison)), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a teacher and its windowed student cost over the duration of the audio: table, figure, plain rows."""
+"""The cost of a teacher and its windowed student over the duration of the audio: table, figure, plain rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ class Cost:
         name: ``teacher`` or ``student``.
         config: the architecture.
         report: FLOPs of one forward pass.
-        factor: seconds run through the model per second of a long song, separated in chunks of that duration.
+        factor: seconds that the model processes per second of a long song, separated in chunks of that duration.
     """
 
     name: str
@@ -40,11 +40,11 @@ class Cost:
 
     @property
     def per_second_of_song(self) -> float:
-        """FLOPs per second of a long song, the separation's overlap counted in."""
+        """FLOPs per second of a long song, including the separation's overlap."""
         return self.per_second * self.factor
 
     def row(self) -> dict[str, Any]:
-        """Plain data, a row of ``flops.csv``; FLOPs, not GFLOPs."""
+        """A row of ``flops.csv``; FLOPs, not GFLOPs."""
         report = self.report
         return {
             "model": self.name,
@@ -71,21 +71,25 @@ class Cost:
 
 COST_DEFINITIONS = {
     "flops": "2 x multiply-accumulates of matrix products; norms, softmax, rotary, activations and gates count 0",
-    "pairs": "(query, key) pairs a head, band and block",
+    "pairs": "(query, key) pairs per head, band and block",
     "paper": "T (w + S) pairs, T^2 for full attention: the paper's convention",
-    "exact": "pairs the mask allows: w + 1 keys a frame for an even w, fewer at the edges, and sinks see everything",
+    "exact": "pairs the mask allows: w + 1 keys per frame for an even w, fewer at the edges, and sinks see everything",
     "executed": "pairs the blocked backend computes: whole blocks are dense",
     "total": "linear + frequency attention + time attention over the exact pairs",
-    "stft": "STFT and inverse, 2.5 n log2 n a real FFT of size n; outside the total",
+    "stft": "STFT and inverse, 2.5 n log2 n per real FFT of size n; not in the total",
     "per_second_of_audio": "total / seconds",
-    "per_second_of_song": "the same x seconds run through the model per second of a long song (overlap)",
+    "per_second_of_song": "the same x seconds that the model processes per second of a long song (overlap)",
 }
 
 
 def compare_costs(
     teacher: RoformerConfig, student: RoformerConfig, seconds: Sequence[float], overlap: int | None = None
 ) -> list[tuple[Cost, Cost]]:
-    """Count both through fvcore, on the meta device, at every duration: (teacher, student) pairs."""
+    """Count the FLOPs of both with fvcore, on the meta device, at every duration.
+
+    Returns:
+        one (teacher, student) pair per duration.
+    """
     with torch.device("meta"):
         models = {name: Roformer(config) for name, config in (("teacher", teacher), ("student", student))}
 
@@ -97,7 +101,7 @@ def compare_costs(
 
 
 def cost_table(teacher: Cost, student: Cost) -> Table:
-    """Everything counted at one duration."""
+    """The counts at one duration."""
     ours, theirs = student.report, teacher.report
     title = f"{ours.seconds:g} s of audio, {ours.frames:,} frames"
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
@@ -143,7 +147,7 @@ def _giga(flops: float) -> str:
 def cost_figure(teacher: RoformerConfig, student: RoformerConfig, marks: Sequence[float]) -> Figure:
     """Time attention and the whole model over duration: FLOPs of one pass, and the total per second of audio.
 
-    At the durations ``marks`` stands teacher / student, of the whole model.
+    The ratio teacher / student of the whole model is written at the durations ``marks``.
     """
     durations = np.geomspace(1.0, max(*marks, 2.0), 60).tolist()
     with figures.style():
@@ -174,7 +178,7 @@ def cost_figure(teacher: RoformerConfig, student: RoformerConfig, marks: Sequenc
 
 
 def _mark_ratios(axes: Axes, teacher: RoformerConfig, student: RoformerConfig, marks: Sequence[float]) -> None:
-    """A line from the student's to the teacher's total at every mark, with their ratio below it."""
+    """Draw a line from the student's to the teacher's total at every mark, with their ratio below it."""
     for place, duration in enumerate(marks):
         full, windowed = (closed_form(config, duration).total / duration / 1e9 for config in (teacher, student))
         label = None if place else "teacher / student"
@@ -192,5 +196,5 @@ def _mark_ratios(axes: Axes, teacher: RoformerConfig, student: RoformerConfig, m
 
 
 def full_attention(config: RoformerConfig) -> RoformerConfig:
-    """The teacher of a student: the same architecture, time attention full, no sinks."""
+    """The teacher of a student: the same architecture with full time attention and no sinks."""
     return replace(config, window=None, sinks=0, dilation=1)

@@ -1,4 +1,4 @@
-"""What a study of a model's attention leaves behind: JSON, pictures, TensorBoard, and windows to choose from."""
+"""Output of the ``attention`` command: JSON, figures, TensorBoard events, and windows to choose from."""
 
 import json
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ def write_report(statistics: Sequence[HeadStatistics], out: Path, about: dict[st
 
     Args:
         statistics: from ``locality.measure``.
-        out: folder, made where it is missing.
-        about: what was measured (checkpoint, songs, seconds), for the head of the JSON.
+        out: folder, created if it is missing.
+        about: what was measured (checkpoint, songs, seconds), for the start of the JSON.
 
     Raises:
         UserError: ``out`` cannot be written.
@@ -48,7 +48,7 @@ def write_report(statistics: Sequence[HeadStatistics], out: Path, about: dict[st
 
 
 def summary_table(statistics: Sequence[HeadStatistics]) -> Table:
-    """A row an attention: what is near, what falls on the first positions and the sinks, the window for each share."""
+    """One row per attention: shares nearby, on the first positions and on the sinks, and the window for each share."""
     table = Table(title="shares of the attention, averaged over heads, queries and songs", title_style="")
     table.add_column("")
     for column in ("within ±5", "±8", "±32", "first 8", "sinks", "looked at", *(f"window, {s:.0%}" for s in SHARES)):
@@ -65,9 +65,9 @@ def summary_table(statistics: Sequence[HeadStatistics]) -> Table:
 
 
 def config_lines(statistics: Sequence[HeadStatistics], config: RoformerConfig) -> list[str]:
-    """Options to paste behind ``fit``, one window for each layer or one for all; and what even attention would need.
+    """Options for ``fit``: a window per layer or one for all layers, and the window that uniform attention would need.
 
-    A windowed student is not held against even attention, which it could not have.
+    A windowed student is not compared with uniform attention, which it cannot have.
     """
     first = next(entry for entry in statistics if entry.axis == "time")
     is_full = all(window is None for window in config.windows)

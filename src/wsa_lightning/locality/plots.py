@@ -1,4 +1,4 @@
-"""Pictures of where attention looks: the curves of every head, and the paper's figure 2."""
+"""Figures of where attention looks: the curves of every head, and the paper's figure 2."""
 
 from collections.abc import Sequence
 
@@ -15,14 +15,15 @@ from wsa_lightning import figures
 from wsa_lightning.locality.measure import HeadStatistics
 
 ZOOM = 30
-"""Side of a zoom-in, as in the paper; maps of less than three times that are small enough to be seen whole."""
+"""Side of a zoom-in, as in the paper; maps smaller than three times that get none."""
 UNITS = {"time": "frames", "frequency": "bands"}
 
 
 def locality_curves(statistics: Sequence[HeadStatistics], *, shares: Sequence[float] = ()) -> Figure:
-    """Share of the attention within +-k positions: a panel an attention, time above, frequency below.
+    """Share of the attention within +-k positions: one panel per attention, time above, frequency below.
 
-    A thin line a head, a thick one their mean, dashed what even attention would hold, dotted the shares asked for.
+    Thin lines are heads, the thick line is their mean, the dashed line is uniform attention, and dotted lines are
+    ``shares``.
     """
     figure, panels = _grid(statistics, height=2.6)
     head, mean, even = figures.PALETTE[5], figures.PALETTE[0], figures.PALETTE[1]
@@ -48,7 +49,7 @@ def locality_curves(statistics: Sequence[HeadStatistics], *, shares: Sequence[fl
 def attention_maps(statistics: Sequence[HeadStatistics]) -> Figure:
     """The paper's figure 2: the mean map of every attention with a zoom-in, time above, frequency below.
 
-    Colours are weights as multiples of what even attention would give, logarithmic, one scale a row.
+    Colours are weights as multiples of uniform attention, on a logarithmic scale per row.
     """
     figure, panels = _grid(statistics, height=2.9)
     placed = _placed(panels, statistics)
@@ -72,14 +73,14 @@ def attention_maps(statistics: Sequence[HeadStatistics]) -> Figure:
 
 
 def _colours(maps: Sequence[Tensor]) -> LogNorm:
-    """A scale for all but the extremes; what a window hides is no weight, and black."""
+    """A scale for all but the extremes; pairs outside the window have weight 0 and are black."""
     values = torch.cat([weights[weights > 0] for weights in maps]).numpy()
     top = max(float(np.quantile(values, 0.999)), 2.0)
     return LogNorm(min(max(float(np.quantile(values, 0.01)), 0.01), 0.5), top)
 
 
 def _draw_map(panel: Axes, weights: Tensor, norm: LogNorm, first: int = 0) -> AxesImage:
-    """One map (queries, keys) whose first query and key is ``first``."""
+    """Draw one map (queries, keys) whose first query and key is ``first``."""
     extent = (first - 0.5, first + weights.shape[1] - 0.5, first + weights.shape[0] - 0.5, first - 0.5)
     panel.grid(visible=False)
     shown = weights.clamp_min(norm.vmin or 0).numpy()
@@ -87,7 +88,7 @@ def _draw_map(panel: Axes, weights: Tensor, norm: LogNorm, first: int = 0) -> Ax
 
 
 def _zoom_in(panel: Axes, weights: Tensor, norm: LogNorm) -> None:
-    """The middle of the diagonal in the upper right corner, and where it is in the map."""
+    """Draw the middle of the diagonal in the upper right corner, and mark its place in the map."""
     start = (len(weights) - ZOOM) // 2
     inset = panel.inset_axes((0.55, 0.55, 0.43, 0.43))
     _draw_map(inset, weights[start : start + ZOOM, start : start + ZOOM], norm, first=start)
@@ -98,7 +99,7 @@ def _zoom_in(panel: Axes, weights: Tensor, norm: LogNorm) -> None:
 
 
 def head_overview(statistics: Sequence[HeadStatistics], *, reach: int = 8) -> Figure:
-    """Every head as a cell: share within +-``reach``, on the first 8 positions, on the sinks; positions looked at."""
+    """One cell per head: share within +-``reach``, on the first 8 positions, on the sinks; number of positions seen."""
     statistics = sorted(statistics, key=lambda entry: (entry.axis != "time", entry.layer, entry.block))
     near = [entry.within[:, min(reach, entry.within.shape[1] - 1)] for entry in statistics]
     first = [entry.first[:, min(7, entry.first.shape[1] - 1)] for entry in statistics]
@@ -132,7 +133,7 @@ def head_overview(statistics: Sequence[HeadStatistics], *, reach: int = 8) -> Fi
 
 
 def name_of(entry: HeadStatistics) -> str:
-    """How an attention is called in figures and tables: ``layer 0 time``."""
+    """The name of an attention in figures and tables: ``layer 0 time``."""
     return f"layer {entry.layer} {entry.axis}" + (f" {entry.block}" if entry.block else "")
 
 
@@ -143,7 +144,7 @@ def _grid(statistics: Sequence[HeadStatistics], height: float) -> tuple[Figure, 
 
 
 def _placed(panels: "np.ndarray", statistics: Sequence[HeadStatistics]) -> list[tuple[Axes, HeadStatistics]]:
-    """Panels with what belongs into them, titled; panels that stay empty are taken away."""
+    """Pair panels with statistics and title them; empty panels are removed."""
     placed = []
     for row, axis in zip(panels, UNITS, strict=True):
         entries = [entry for entry in statistics if entry.axis == axis]

@@ -1,1 +1,1 @@
-"""Floor 5: what one asks of several runs or sizes; reads what runs left, never a model's inside."""
+"""Floor 4: from a grid of options to finished runs. Starts the command line as a subprocess and reads its files."""

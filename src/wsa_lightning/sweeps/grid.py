@@ -1,4 +1,4 @@
-"""A sweep file: a grid over the options of ``fit``, and the points it unfolds into."""
+"""A sweep file: a grid over the options of ``fit``, and the points it expands to."""
 
 import itertools
 import re
@@ -27,15 +27,16 @@ OWN_KEYS = {
     "seed_everything": "seeds",
     "data.seed": "seeds",
 }
-"""Options of ``fit`` that a sweep gives itself, and the key each follows from."""
+"""Options of ``fit`` that a sweep sets itself, and the key of the sweep file that each follows from."""
 
 
 @dataclass
 class LocalOptions:
-    """How this machine is divided.
+    """How the points share this machine.
 
-    ``slots`` points run at once; null is one for every ``devices`` GPUs, or without GPUs one for every two cores.
-    ``threads`` is the number of threads of a process; null divides the cores.
+    Attributes:
+        slots: points that run at once; null is one for every ``devices`` GPUs, or without GPUs one for every two cores.
+        threads: threads of each process; null divides the cores evenly.
     """
 
     slots: int | None = None
@@ -66,7 +67,7 @@ class SweepFile:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep file, checked and unfolded."""
+    """A sweep file that was checked, and its points."""
 
     file: SweepFile
     folder: Path
@@ -74,21 +75,21 @@ class Sweep:
 
 
 def read_sweep(path: Path, base: Path, folder: Path | None = None) -> Sweep:
-    """Read a sweep file and unfold its grid.
+    """Read a sweep file and expand its grid.
 
     Args:
         path: the YAML file.
-        base: the YAML file with every option's default.
-        folder: where the runs go, instead of the file's ``folder``.
+        base: the YAML file with the default of every option.
+        folder: the folder for the runs, instead of the file's ``folder``.
 
     Raises:
-        UserError: a key or value that makes no sweep; the message names it.
+        UserError: an invalid key or value; the message names it.
     """
     file = _read(path)
     try:
         _check(file)
         root = (folder or Path(file.folder)).absolute()
-        return Sweep(file, root, _unfold(file, root, read_options([base])))
+        return Sweep(file, root, _expand(file, root, read_options([base])))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
@@ -118,12 +119,15 @@ def _check(file: SweepFile) -> None:
     ):
         if unknown := [value for value in values if value not in known]:
             raise UserError(f"{key} has {unknown[0]}: expected {', '.join(known)}")
-    for key, value, least in (("devices", file.devices, 1), ("nodes", file.nodes, 1), ("retries", file.retries, 0)):
-        if value < least:
+    for key, value, least in (
+        ("devices", file.devices, 1),
+        ("nodes", file.nodes, 1),
+        ("retries", file.retries, 0),
+        ("local.slots", file.local.slots, 1),
+        ("local.threads", file.local.threads, 1),
+    ):
+        if value is not None and value < least:
             raise UserError(f"{key} is {value}: expected {least} or more")
-    for key, count in (("local.slots", file.local.slots), ("local.threads", file.local.threads)):
-        if count is not None and count < 1:
-            raise UserError(f"{key} is {count}: expected 1 or more, or null")
     for own in file.grid.get(CONFIG_AXIS) or []:
         if not all(isinstance(path, str) for path in (own if isinstance(own, list) else [own])):
             raise UserError(f"grid.config has {own}: expected a config file, or a list of them")
@@ -131,24 +135,24 @@ def _check(file: SweepFile) -> None:
         if not isinstance(entries, list) or not entries:
             raise UserError(f"{key} is {entries}: expected a list of at least one value")
         if len({label(entry) for entry in entries}) < len(entries):
-            raise UserError(f"{key} is {entries}: a value is there twice")
+            raise UserError(f"{key} is {entries}: it has a value twice")
     if both := sorted(set(flat(file.grid)) & set(flat(file.overrides))):
         raise UserError(f"{both[0]} is in grid and in overrides: keep one")
     _check_own_keys(file)
 
 
 def _check_own_keys(file: SweepFile) -> None:
-    """Refuse options that would silently lose against a key of the sweep file, or silently beat it."""
+    """Refuse options that a key of the sweep file would silently override, or that would override it."""
     overrides = {f"stage_overrides.{stage}": options for stage, options in file.stage_overrides.items()}
     for where, options in (("grid", file.grid), ("overrides", file.overrides), *overrides.items()):
         if not isinstance(options, dict):
             raise UserError(f"{where} is {options}: expected options of the stage, such as trainer.precision: 32-true")
         for option, value in flat(options).items():
             if own := OWN_KEYS.get(option):
-                raise UserError(f"{where} has {option}: {value}: a sweep takes this from {own}; say it there")
+                raise UserError(f"{where} has {option}: {value}: a sweep takes this from the key {own}; set it there")
 
 
-def _unfold(file: SweepFile, root: Path, base: dict[str, Any]) -> tuple[Point, ...]:
+def _expand(file: SweepFile, root: Path, base: dict[str, Any]) -> tuple[Point, ...]:
     points = []
     for values in itertools.product(*file.grid.values(), file.seeds):
         axes: dict[str, Any] = dict(zip([*file.grid, "seed"], values, strict=True))
@@ -182,12 +186,12 @@ def _unfold(file: SweepFile, root: Path, base: dict[str, Any]) -> tuple[Point, .
 
 
 def alias(file: SweepFile, axis: str) -> str:
-    """What an axis is called in directory names."""
+    """The name of an axis in folder names."""
     return file.aliases.get(axis) or re.sub(r"[^\w.+-]+", "-", axis.rsplit(".", 1)[-1])
 
 
 def label(value: Any) -> str:
-    """A grid value as a directory's name says it."""
+    """A grid value as it appears in folder names."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -202,9 +206,9 @@ def label(value: Any) -> str:
 
 
 def select(sweep: Sweep, only: Sequence[str]) -> list[Point]:
-    """The points that every ``AXIS=VALUE[,VALUE...]`` of ``only`` allows.
+    """The points that match every ``AXIS=VALUE[,VALUE...]`` of ``only``.
 
-    An axis goes by its option, its alias or the option's last word, a value as directory names say it.
+    An axis is named by its option, its alias or the option's last word, and a value as in folder names.
     """
     chosen = list(sweep.points)
     for words in only:
@@ -225,10 +229,12 @@ def select(sweep: Sweep, only: Sequence[str]) -> list[Point]:
     if not chosen:
         asked = " ".join(f"--only {words}" for words in only)
         known = "; ".join(f"{axis} has {', '.join(_values(sweep, axis))}" for axis in (*sweep.file.grid, "seed"))
-        raise UserError(f"{asked}: no point has all of these; say an axis once, its values with commas ({known})")
+        raise UserError(
+            f"{asked}: no point matches all of these; give each axis once, its values separated by commas ({known})"
+        )
     return chosen
 
 
 def _values(sweep: Sweep, axis: str) -> list[str]:
-    """The values of an axis, as directory names say them."""
+    """The values of an axis, as they appear in folder names."""
     return list(dict.fromkeys(label(point.axes[axis]) for point in sweep.points))

@@ -1,4 +1,4 @@
-"""What a point is: every option it runs with, so that a finished point is not taken for another."""
+"""The identity of a point: every option it runs with, so that a finished point is not mistaken for another."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -8,15 +8,15 @@ import yaml
 
 from wsa_lightning.errors import UserError
 
-# Where a run is kept and how it is shown says nothing about what it computes.
+# Where a run is kept and how it is shown does not change what it computes.
 FREE = ("trainer.default_root_dir", "trainer.enable_progress_bar", "progress.")
 
 LOSS = "model.loss."
-"""Given in a YAML file or as one mapping it is the whole loss: no earlier term stays. `--model.loss.TERM` adds one."""
+"""A YAML file or a whole mapping replaces all earlier terms of the loss; `--model.loss.TERM` adds one."""
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested options under dotted names, without ``init_args``, as they are said on the command line."""
+    """Nested options under dotted names, without ``init_args``, as on the command line: ``model.window``."""
     leaves: dict[str, Any] = {}
     for key, value in tree.items():
         name = prefix + ".".join(part for part in str(key).split(".") if part != "init_args")
@@ -37,7 +37,7 @@ def read_options(paths: Iterable[Path]) -> dict[str, Any]:
         except OSError as error:
             raise UserError(f"configs: {path} cannot be read ({error.strerror}); name it as --config would") from error
         except yaml.YAMLError as error:
-            raise UserError(f"configs: {path} is no YAML: {' '.join(str(error).split())}") from error
+            raise UserError(f"configs: {path} is not valid YAML: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
             raise UserError(f"configs: {path} holds a {type(content).__name__}: expected options of fit")
         options = over(options, flat(content))
@@ -45,18 +45,18 @@ def read_options(paths: Iterable[Path]) -> dict[str, Any]:
 
 
 def over(options: Mapping[str, Any], file: Mapping[str, Any]) -> dict[str, Any]:
-    """Options with later ones in their place: those of a file, or a whole mapping given on the command line."""
+    """Options, overridden by those of a file or of a whole mapping given on the command line."""
     whole = any(key.startswith(LOSS) for key in file)
     return {**{key: value for key, value in options.items() if not (whole and key.startswith(LOSS))}, **file}
 
 
 def identity(base: Mapping[str, Any], files: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
-    """What is kept beside a point: all options, and the names of those that the sweep itself gave.
+    """What is recorded about a point: all its options, and the names of those that the sweep itself gave.
 
     Args:
         base: the options of configs/base.yaml.
-        files: those of the sweep's config files together.
-        said: those that the sweep says on the command line.
+        files: those of all the sweep's config files.
+        said: those that the sweep gives on the command line.
     """
     options = {**over(base, files), **said}
     given = {**files, **said}
@@ -69,8 +69,8 @@ def identity(base: Mapping[str, Any], files: Mapping[str, Any], said: Mapping[st
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """``key: old -> new`` for every option that differs.
 
-    An option known on one side only counts if the sweep gave it, or if it is a term of the loss: a newer version of
-    this package may bring options of its own, and their defaults leave older runs as they were.
+    An option that only one side has counts if the sweep gave it, or if it is a term of the loss. A newer version of
+    this package may add options, and their defaults do not change what older runs computed.
     """
     ours, theirs = new["options"], old["options"]
     given = {*new["given"], *old["given"]}

@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from wsa_lightning.atomic import write_json
 from wsa_lightning.sweeps.identity import changes, flat
@@ -24,7 +24,8 @@ PROGRAM = (sys.executable, "-m", "wsa_lightning")
 REPLACED = "replaced"
 """Where the folders of points that were started over are kept."""
 DEFAULT_CHECKPOINT = "last"
-RunState = str  # waiting, running, retrying, interrupted, failed, submitted, finished
+State = Literal["running", "failed", "retrying", "interrupted", "submitted", "waiting", "finished"]
+"""What a point is doing, in the order in which a long table shows them."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Point:
         """The last change: state, stage, attempt, note, time."""
         return read_json(self.own / "state.json")
 
-    def set_state(self, state: RunState, **about: Any) -> None:
+    def set_state(self, state: State, **about: Any) -> None:
         """Write the state file, which ``sweep`` watches."""
         write_json(self.own / "state.json", {"state": state, **about, "time": time.time()})
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from wsa_lightning.errors import UserError
 from wsa_lightning.sweeps.lock import HeldError, lock
-from wsa_lightning.sweeps.point import PROGRAM, Point
+from wsa_lightning.sweeps.point import PROGRAM, Point, State
 from wsa_lightning.sweeps.process import clear, kill_group, start
 
 POLL_SECONDS = 0.2
@@ -162,7 +162,7 @@ class Pool:
         self.failed.append(point)
         self.reasons[point.name] = reason
 
-    def _tell(self, point: Point, state: str, **about: Any) -> None:
+    def _tell(self, point: Point, state: State, **about: Any) -> None:
         point.set_state(state, **about)
         self.watch(True)
 

@@ -1,26 +1,28 @@
-"""The live table of a sweep, drawn from the files that its points write."""
+"""The live table of a sweep, from the files that its points write."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from types import TracebackType
+from typing import get_args
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from wsa_lightning.results import decimals
-from wsa_lightning.sweeps.point import Point
+from wsa_lightning.sweeps.point import Point, State
 
 STYLES = {"finished": "green", "failed": "red", "running": "bold", "retrying": "yellow", "interrupted": "yellow"}
-ORDER = ("running", "failed", "retrying", "interrupted", "submitted", "waiting", "finished")
+URGENCY = {state: place for place, state in enumerate(get_args(State))}
 REFRESH_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Status:
-    """One row: a point's state in words, how far it is, its scores, the seconds that are left of the stage."""
+    """One row: a point's state in words, its progress and scores, and the time left in this stage."""
 
     name: str
     state: str
@@ -28,20 +30,21 @@ class Status:
     step: str
     val_usdr: float | None
     test_usdr: float | None
-    left: float | None
+    left: str
     note: str
 
 
 def status(point: Point) -> Status:
-    """What a point's files say now."""
+    """The current state of a point, from its files."""
     about = point.state
     state = "finished" if point.is_finished else about.get("state", "waiting")
     stage = about.get("stage", "")
     progress = point.progress(stage) if stage else {}
     step, steps, first = progress.get("step", 0), progress.get("steps"), progress.get("first_step", 0)
-    left = None
+    left = ""
     if state == "running" and steps and step > first:
-        left = (steps - step) * (progress["updated"] - progress["started"]) / (step - first)
+        seconds = (steps - step) * (progress["updated"] - progress["started"]) / (step - first)
+        left = str(timedelta(seconds=round(seconds)))
     attempt = f", attempt {about['attempt']}" if about.get("attempt", 1) > 1 else ""
     return Status(
         name=point.name,
@@ -56,7 +59,7 @@ def status(point: Point) -> Status:
 
 
 class LiveTable:
-    """All points on a terminal, redrawn in place; elsewhere a line for every change."""
+    """Shows all points on a terminal, redrawn in place; elsewhere it prints a line for every change."""
 
     def __init__(self, points: Sequence[Point], title: str, console: Console | None = None) -> None:
         self.points, self.title = points, title
@@ -71,15 +74,13 @@ class LiveTable:
             self.live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.draw(True)
         if self.live is not None:
             self.live.stop()
 
     def draw(self, now: bool = False) -> None:
-        """Look at the files again, once a second at most."""
+        """Read the files again, at most once a second unless ``now``."""
         if not now and time.monotonic() - self._drawn < REFRESH_SECONDS:
             return
         self._drawn = time.monotonic()
@@ -100,13 +101,10 @@ class LiveTable:
 
 
 def status_table(rows: Sequence[Status], title: str, most: int | None = None) -> Table:
-    """Rows as a table; if ``most`` are fewer than all, what runs or failed is kept first."""
-    shown = set(range(len(rows)))
-    if most is not None and len(rows) > most:
-        urgent = sorted(shown, key=lambda index: ORDER.index(rows[index].state) if rows[index].state in ORDER else 0)
-        shown = set(urgent[:most])
-    counts = {state: sum(row.state == state for row in rows) for state in ORDER}
-    caption = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    """Rows as a table; of more than ``most`` rows, those that run or failed are shown first."""
+    shown = sorted(rows, key=lambda row: URGENCY.get(row.state, 0))[:most]
+    counts = Counter(row.state for row in rows)
+    caption = ", ".join(f"{counts[state]} {state}" for state in URGENCY if counts[state])
     if len(shown) < len(rows):
         caption += f"; {len(rows) - len(shown)} not shown"
     drawn = Table(title=f"{title}; uSDR in dB", caption=caption, title_style="", caption_style="")
@@ -115,15 +113,8 @@ def status_table(rows: Sequence[Status], title: str, most: int | None = None) ->
     for column in ("step", "val uSDR", "test uSDR", "left"):
         drawn.add_column(column, justify="right", no_wrap=True)
     drawn.add_column("note", overflow="ellipsis", no_wrap=True)
-    for index, row in enumerate(rows):
-        if index in shown:
-            cells = (
-                row.name,
-                row.doing,
-                row.step,
-                decimals(row.val_usdr),
-                decimals(row.test_usdr),
-                "" if row.left is None else str(timedelta(seconds=round(row.left))),
-            )
-            drawn.add_row(*cells, row.note.replace("[", r"\["), style=STYLES.get(row.state, ""))
+    for row in rows:
+        if row in shown:
+            cells = (row.name, row.doing, row.step, decimals(row.val_usdr), decimals(row.test_usdr), row.left)
+            drawn.add_row(*cells, escape(row.note), style=STYLES.get(row.state, ""))
     return drawn

@@ -22,12 +22,12 @@ DEEPEST = 3
 
 
 def find_runs(arguments: Sequence[str]) -> dict[str, Path]:
-    """FinishedRun folders by name: each argument is a run, a folder that holds runs (three levels down at most), or a glob.
+    """Run folders by name. Each argument is a run, a folder that contains runs (at most three levels down), or a glob.
 
-    What a sweep set aside in ``replaced/`` is no result of it, and counts only where that folder itself is named.
+    What a sweep moved to ``replaced/`` is not one of its results, and is found only if that folder itself is named.
 
     Raises:
-        UserError: an argument that matches nothing, or holds no run.
+        UserError: an argument matches nothing, or contains no run.
     """
     folders: dict[Path, None] = {}
     for argument in arguments:

@@ -38,7 +38,7 @@ SEED = 7  # no model was trained on these songs
 
 
 def songs(repeat: int, composed: int = 0) -> list[tuple[Tensor, Tensor]]:
-    """(mixture, vocals), each (2, N), of test songs or newly composed ones; every ``repeat`` songs are joined to one."""
+    """(mixture, vocals), each (2, N), of test songs or newly composed ones; each joins ``repeat`` songs."""
     wanted = ("mixture", "vocals")
     if composed:
         stems = (compose(SEED, index, 12.0) for index in range(composed))

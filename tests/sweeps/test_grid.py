@@ -1,4 +1,4 @@
-"""A sweep file unfolds into the points it says, and refuses what makes none."""
+"""A sweep file expands to its points, and an invalid one is refused."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""A sweep on this machine: nothing lost, nothing run twice, whatever dies.
+"""A sweep on this machine: nothing is lost and nothing runs twice, whichever process is killed.
 
 Most tests drive the real command with a stand-in for the run (``fake.py``); one drives real runs.
 """
@@ -24,6 +24,7 @@ from wsa_lightning.configs import base_config
 from wsa_lightning.errors import UserError
 from wsa_lightning.sweeps import lock as locks
 from wsa_lightning.sweeps.grid import read_sweep
+from wsa_lightning.sweeps.point import Point, State
 from wsa_lightning.sweeps.pool import Pool
 from wsa_lightning.sweeps.process import MARK
 
@@ -192,6 +193,28 @@ def test_an_error_of_the_sweep_itself_lets_its_runs_save_first(study: Study) -> 
         pool.run()
     assert json.loads((study.runs / "w4_seed0" / "progress" / "fit.json").read_text())["state"] == "stopped"
     assert study.processes() == []
+
+
+def test_an_error_at_one_point_lets_the_runs_of_all_others_save_first(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study.write(steps=1000, seconds=0.1)
+    set_state = Point.set_state
+
+    def full_disk(point: Point, state: State, **about: Any) -> None:
+        if state == "running" and point.name == "w10_seed0":
+            wait_for(lambda: study.steps("w4_seed0"))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        set_state(point, state, **about)
+
+    monkeypatch.setattr(Point, "set_state", full_disk)
+    pool = Pool(read_sweep(study.file, base_config()).points, [{}, {}], program=[sys.executable, str(FAKE)], grace=10)
+    with pytest.raises(OSError, match="No space left"):
+        pool.run()
+    assert json.loads((study.runs / "w4_seed0" / "progress" / "fit.json").read_text())["state"] == "stopped"
+    assert study.processes() == []
+    with locks.lock(study.runs / ".locks" / "w4_seed0.lock", "w4_seed0"):
+        pass
 
 
 def test_a_file_system_without_locks_is_not_taken_for_a_second_sweep(

@@ -1,4 +1,4 @@
-"""A machine is divided as the sweep file says, and every slot knows its share."""
+"""A machine is divided among slots as the sweep file says."""
 
 from typing import Any
 

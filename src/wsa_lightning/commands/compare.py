@@ -28,7 +28,9 @@ def compare(runs: list[str], *, out: Path = Path("comparison")) -> None:
             console.print(table)
     for warning in comparison.warnings():
         errors.print(f"warning: {warning}", markup=False, soft_wrap=True)
-    console.print("★ Pareto front: no other model scores as high and costs as little. Scores are medians over songs.")
+    console.print(
+        "★ on the Pareto front: no other model scores as high and costs as little. Scores are medians over songs."
+    )
     with console.status("writing the report"):
         write_comparison(comparison, out)
     for line in (

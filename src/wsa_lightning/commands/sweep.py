@@ -63,7 +63,7 @@ def sweep(
 
 
 def run(plan: Sweep, todo: Sequence[Point], launcher: str) -> None:
-    """Run points where ``launcher`` says; Ctrl-C and SIGTERM end with the shell's exit status for them."""
+    """Run points with ``launcher``; Ctrl-C and SIGTERM end with the shell's exit status for them."""
     if launcher == "slurm":
         from wsa_lightning.sweeps.cluster import run_on_cluster
 

@@ -150,7 +150,7 @@ def _claim(point: Point) -> bool:
         if known and known != own_job() and is_alive(list_jobs(), point):
             return False
     except UserError as error:
-        # A busy controller says nothing of the other job; the point's lock keeps two from running it at once.
+        # A busy controller says nothing about the other job; the point's lock keeps two from running it at once.
         print(f"{error}; continuing")
     _record_job(point, own_job())
     return True
@@ -207,7 +207,7 @@ def run_on_cluster(sweep: Sweep, points: Sequence[Point]) -> None:
             try:
                 jobs, silent = list_jobs(), False
             except UserError as error:
-                # A busy controller says nothing of the jobs: none counts as lost until it answers.
+                # A busy controller says nothing about the jobs: none counts as lost until it answers.
                 if not silent:
                     table.console.print(f"{error}; still watching", soft_wrap=True, markup=False, highlight=False)
                 silent = True

@@ -212,11 +212,11 @@ def select(sweep: Sweep, only: Sequence[str]) -> list[Point]:
     """
     chosen = list(sweep.points)
     for words in only:
-        said, equals, values = words.partition("=")
+        name, equals, values = words.partition("=")
         axes = [
             axis
             for axis in (*sweep.file.grid, "seed")
-            if said in (axis, alias(sweep.file, axis), axis.rsplit(".", 1)[-1])
+            if name in (axis, alias(sweep.file, axis), axis.rsplit(".", 1)[-1])
         ]
         if not equals or len(axes) != 1:
             known = ", ".join(axis.rsplit(".", 1)[-1] for axis in (*sweep.file.grid, "seed"))

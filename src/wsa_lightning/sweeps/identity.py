@@ -50,19 +50,18 @@ def over(options: Mapping[str, Any], file: Mapping[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in options.items() if not (whole and key.startswith(LOSS))}, **file}
 
 
-def identity(base: Mapping[str, Any], files: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+def identity(base: Mapping[str, Any], files: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """What is recorded about a point: all its options, and the names of those that the sweep itself gave.
 
     Args:
         base: the options of configs/base.yaml.
         files: those of all the sweep's config files.
-        said: those that the sweep gives on the command line.
+        given: those that the sweep gives on the command line.
     """
-    options = {**over(base, files), **said}
-    given = {**files, **said}
+    options = {**over(base, files), **given}
     return {
         "options": {key: options[key] for key in sorted(options) if not key.startswith(FREE)},
-        "given": sorted(key for key in given if not key.startswith(FREE)),
+        "given": sorted(key for key in {**files, **given} if not key.startswith(FREE)),
     }
 
 
@@ -78,14 +77,14 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     for key in sorted({*ours, *theirs}):
         both = key in ours and key in theirs
         if (both or key in given or key.startswith(LOSS)) and ours.get(key, _ABSENT) != theirs.get(key, _ABSENT):
-            changed.append(f"{key}: {_said(theirs, key)} -> {_said(ours, key)}")
+            changed.append(f"{key}: {_value(theirs, key)} -> {_value(ours, key)}")
     return changed
 
 
 _ABSENT = object()
 
 
-def _said(options: Mapping[str, Any], key: str) -> str:
+def _value(options: Mapping[str, Any], key: str) -> str:
     if key not in options:
         return "absent"
     return "null" if options[key] is None else str(options[key])

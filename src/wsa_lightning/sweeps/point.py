@@ -150,8 +150,8 @@ class Point:
     def _kept_stages(self, old: Mapping[str, Any]) -> Iterator[str]:
         """Stages whose results are kept: a started ``fit`` is resumed; the others start over unless they finished."""
         for stage in self.stages:
-            begun = stage in old.get("stages", {}) or bool(self.progress(stage))
-            if self.has_finished(stage) or (stage == "fit" and begun):
+            has_started = stage in old.get("stages", {}) or bool(self.progress(stage))
+            if self.has_finished(stage) or (stage == "fit" and has_started):
                 yield stage
 
     def set_aside(self) -> Path:

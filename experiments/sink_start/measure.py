@@ -1,4 +1,4 @@
-"""Score students before any training, whose sinks start in different places.
+"""Score untrained students with different initial sinks.
 
 Example: python experiments/sink_start/measure.py --teacher small-teacher --window 16 --sinks 4
 """
@@ -22,7 +22,7 @@ PER_SONG = 3
 
 
 def starts(teacher: Roformer, sinks: int, mixtures: Tensor) -> dict[str, Tensor]:
-    """Candidate sink tokens (S, K, D) by name."""
+    """Candidates for the sink tokens (S, K, D), by name."""
     tokens = teacher.tokens(teacher.spectral(mixtures))  # (B, T, K, D)
     rms = float(tokens.square().mean().sqrt())
     bias = float(teacher.band_split.mean_feature().square().mean().sqrt())
@@ -51,7 +51,7 @@ def score(model: Roformer, chunks: ChunkDataset) -> float:
 
 @torch.no_grad()
 def main() -> None:
-    """Print one row a start."""
+    """Print one row per candidate."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--teacher", default="small-teacher")
     parser.add_argument("--window", type=int, default=16)

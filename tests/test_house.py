@@ -29,12 +29,13 @@ FLOORS = {
     "figures": 3,
     "composer": 3,
     "data": 3,
-    "training": 4,
-    "sweeps": 4,
-    "comparison": 5,
-    "commands": 6,
-    "cli": 7,
-    "__main__": 8,
+    "reliability": 4,
+    "training": 5,
+    "sweeps": 5,
+    "comparison": 6,
+    "commands": 7,
+    "cli": 8,
+    "__main__": 9,
 }
 CONFIGS = sorted(REPOSITORY.glob("configs/**/*.yaml"))
 

@@ -27,7 +27,7 @@ def test_every_arm_runs_with_options_of_its_own(monkeypatch: pytest.MonkeyPatch)
     for point in points:
         options = point.identity["options"]
         assert options.get("model.loss.distill/mask", options.get("model.loss.distill/mask_weighted")) == 10.0
-        for shared in ("trainer.max_epochs", "data.steps_per_epoch", "model.learning_rate"):
+        for shared in ("trainer.max_epochs", "data.steps_per_epoch", "model.optimizer.lr"):
             assert options[shared] == control[shared]
     both = next(p for p in read_sweep(STUDY / "together_w4_s4.yaml", base_config()).points if "-imitation-la" in p.name)
     assert (both.identity["options"]["model.window"], both.identity["options"]["model.sinks"]) == ([2, 6], 4)

@@ -37,14 +37,14 @@ def test_every_combination_is_a_point_named_by_its_aliases(tmp_path: Path) -> No
 
 
 def test_without_an_alias_an_axis_goes_by_its_last_word_and_lists_are_joined(tmp_path: Path) -> None:
-    grid = {"model.loss.distill/mask": [0.5], "data.stems": [["vocals", "drums"]], "model.learning_rate": [1e-3]}
+    grid = {"model.loss.distill/mask": [0.5], "data.stems": [["vocals", "drums"]], "model.optimizer.lr": [1e-3]}
     (point,) = sweep(tmp_path, grid=grid).points
-    assert point.name == "distill-mask0.5_stemsvocals-drums_learning_rate0.001_seed0"
+    assert point.name == "distill-mask0.5_stemsvocals-drums_lr0.001_seed0"
     command = point.command("fit")
     for option, value in (
         ("--model.loss.distill/mask", "0.5"),
         ("--data.stems", '["vocals", "drums"]'),
-        ("--model.learning_rate", "0.001"),
+        ("--model.optimizer.lr", "0.001"),
     ):
         assert command[command.index(option) + 1] == value
 

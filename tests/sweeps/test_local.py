@@ -246,10 +246,10 @@ def test_a_point_that_runs_elsewhere_is_left_alone_and_its_state_is_not_touched(
 
 def test_a_changed_configuration_is_refused_by_key_until_redo(study: Study) -> None:
     assert study.run().returncode == 0
-    study.write(steps=2, **{"model.learning_rate": 0.5})
+    study.write(steps=2, **{"model.optimizer.lr": 0.5})
     refused = study.run()
     assert refused.returncode == 2
-    assert "model.learning_rate: 0.002 -> 0.5; steps: absent -> 2  (w4_seed0, w10_seed0)" in refused.stderr
+    assert "model.optimizer.lr: 0.002 -> 0.5; steps: absent -> 2  (w4_seed0, w10_seed0)" in refused.stderr
     assert study.steps("w4_seed0") == [0]
     assert study.run(redo=True, only=["window=4"]).returncode == 0
     assert study.steps("w4_seed0") == [0, 1]

@@ -19,7 +19,7 @@ RATIO_FROM_DB = 1.0
 
 
 @dataclass(frozen=True)
-class Results:
+class Outcome:
     """One finished test.
 
     Attributes:

@@ -127,8 +127,10 @@ class WsaCLI(LightningCLI):
             raise UserError(f"--ckpt_path: {error}; other model files go to --distillation.teacher") from None
 
     def after_instantiate_classes(self) -> None:
-        """Let the module take its network from a model file, which Lightning could not load as a checkpoint."""
+        """Tell the module where its network comes from."""
         if self._model_file is None:
+            if self.subcommand != "fit":
+                self.model.checkpoint_file = self.config_init[self.subcommand]["ckpt_path"]
             return
         self.config_init[self.subcommand]["ckpt_path"] = None
         self.model.model_file = self._model_file

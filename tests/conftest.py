@@ -14,7 +14,7 @@ from tests.zygote import Zygote
 from wsa_lightning.checkpoints import save
 from wsa_lightning.data.embedded import make_tracks
 from wsa_lightning.models import Roformer, RoformerConfig
-from wsa_lightning.training.callbacks.ranks import LAUNCHER
+from wsa_lightning.reliability.ranks import LAUNCHER
 
 REPOSITORY = Path(__file__).parents[1]
 TINY = RoformerConfig(dim=16, depth=1, heads=2, dim_head=8, mask_hidden_layers=1, mlp_expansion_factor=1)

@@ -58,7 +58,7 @@ def test_embedded_songs_without_a_writable_home_are_refused_with_the_remedy(
 def test_a_step_that_memory_does_not_hold_is_one_line_with_three_settings(
     wsa: Run, songs: Path, tiny_teacher: Path, tmp_path: Path
 ) -> None:
-    famine = {"class_path": "tests.training.saboteur.Famine", "init_args": {"mib": 400}}
+    famine = {"class_path": "tests.reliability.saboteur.Famine", "init_args": {"mib": 400}}
     result = wsa(
         *TINY_FIT, "--data.root", songs, "--distillation.teacher", tiny_teacher, "--trainer.default_root_dir", tmp_path,
         "--trainer.logger", "false", "--data.batch_size", 64, "--trainer.callbacks", json.dumps([famine]),

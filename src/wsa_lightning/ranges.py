@@ -1,6 +1,7 @@
 """Numbers with a range, for options: jsonargparse refuses what lies outside, and names the option and the range.
 
-A type checker sees plain numbers.
+A type checker sees plain numbers. At run time they are subclasses of ``int`` and ``float``: convert what goes into a
+checkpoint, which holds plain data only.
 """
 
 from typing import TYPE_CHECKING

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from tests.conftest import REPOSITORY
 from wsa_lightning.configs import base_config
 from wsa_lightning.errors import UserError
+from wsa_lightning.reliability.checkpoint_io import previous
 from wsa_lightning.studies.identity import changes, flat, identity
 from wsa_lightning.studies.point import Point
 from wsa_lightning.studies.sweep import Sweep, read_sweep, select
-from wsa_lightning.training.checkpoint_io import previous
 
 GRID = {"model.window": [4, 10, None], "model.sinks": [0, 8]}
 STUDIES = sorted(REPOSITORY.glob("experiments/*/*.yaml"))

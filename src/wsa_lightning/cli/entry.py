@@ -49,7 +49,7 @@ def main() -> None:
 def fail(message: str) -> NoReturn:
     """Say what is wrong in one line, and exit with status 2; of the ranks of one run only one speaks."""
     if "lightning" in sys.modules:
-        from wsa_lightning.training.callbacks.ranks import is_child, parent_fails_too
+        from wsa_lightning.reliability.ranks import is_child, parent_fails_too
 
         if is_child() and parent_fails_too():
             sys.exit(2)

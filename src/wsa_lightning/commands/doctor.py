@@ -24,13 +24,13 @@ from wsa_lightning.attention import backends, windowed_sink_attention
 from wsa_lightning.data.embedded import make_tracks
 from wsa_lightning.data.splits import split
 from wsa_lightning.errors import UserError, first_line
+from wsa_lightning.reliability.checkpoint_io import AtomicCheckpointIO
+from wsa_lightning.reliability.finite import FiniteCallback
+from wsa_lightning.reliability.recovery import RecoveryCallback, path
 from wsa_lightning.training import MUSDBDataModule, StudentModule
 from wsa_lightning.training.callbacks.averaging import EMACallback
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
-from wsa_lightning.training.callbacks.finite import FiniteCallback
 from wsa_lightning.training.callbacks.memory import free_memory
-from wsa_lightning.training.callbacks.recovery import RecoveryCallback, path
-from wsa_lightning.training.checkpoint_io import AtomicCheckpointIO
 
 GIB = 2**30
 LEAST_DISK = 2 * GIB

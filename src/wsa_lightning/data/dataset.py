@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Protocol, TypedDict
+from typing import Protocol, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -48,12 +48,15 @@ class Failure(TypedDict):
     error: str
 
 
-class FixedItems(Protocol):
+T_co = TypeVar("T_co", bound=Item | Failure, covariant=True)
+
+
+class FixedItems(Protocol[T_co]):
     """A dataset of a fixed number of items."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int, /) -> Item | Failure: ...
+    def __getitem__(self, index: int, /) -> T_co: ...
 
 
 class MixDataset(Dataset[MixItem]):
@@ -65,12 +68,12 @@ class MixDataset(Dataset[MixItem]):
         tracks: to draw from; those shorter than ``chunk`` are left out with a warning.
         stems: the targets.
         chunk: length of a mixture, in samples.
-        seed: of all samples.
+        seed: of all samples, 0 or more.
         augmentation: how the sources are varied.
         max_unreadable: how many tracks may become unreadable; their chunks are drawn again.
 
     Raises:
-        UserError: no track is as long as ``chunk``, a stem is unknown, or ``seed`` is negative.
+        UserError: no track is as long as ``chunk``, or a stem is unknown.
     """
 
     def __init__(
@@ -83,8 +86,6 @@ class MixDataset(Dataset[MixItem]):
         max_unreadable: int = 0,
     ) -> None:
         check_stems(stems)
-        if seed < 0:
-            raise UserError(f"seed is {seed}, expected 0 or more")
         self.tracks = _long_enough(tracks, chunk)
         self.stems = tuple(stems)
         self.chunk = chunk
@@ -158,19 +159,17 @@ class ChunkDataset(Dataset[Item]):
         tracks: of at least ``chunk`` samples each.
         stems: the targets.
         chunk: length of a chunk, in samples.
-        per_track: chunks of a track, evenly spread from its beginning to its end; fewer if they would overlap.
+        per_track: chunks of a track, evenly spread from its beginning to its end; 1 or more; fewer if they would overlap.
         max_unreadable: how many tracks may become unreadable.
 
     Raises:
-        UserError: a track is shorter than ``chunk``, there is no track, a stem is unknown, or a number is below 1.
+        UserError: a track is shorter than ``chunk``, there is no track, or a stem is unknown.
     """
 
     def __init__(
         self, tracks: Sequence[Track], stems: Sequence[str], chunk: int, per_track: int, max_unreadable: int = 0
     ) -> None:
         check_stems(stems)
-        if per_track < 1:
-            raise UserError(f"{per_track} chunks per track, expected 1 or more")
         _check_chunk(tracks, chunk)
         for track in tracks:
             if track.samples < chunk:
@@ -218,7 +217,7 @@ class TrackDataset(Dataset[Item]):
 class Tolerant(Dataset[Item | Failure]):
     """A dataset with a ``Failure`` for every item that cannot be read or does not fit into memory."""
 
-    def __init__(self, dataset: FixedItems) -> None:
+    def __init__(self, dataset: FixedItems[Item | Failure]) -> None:
         self.dataset = dataset
 
     def __len__(self) -> int:
@@ -237,7 +236,7 @@ class AtLeast(Dataset[Item | Failure]):
     With fewer items than ranks, a rank without a batch would wait for the others forever.
     """
 
-    def __init__(self, dataset: FixedItems, size: int) -> None:
+    def __init__(self, dataset: FixedItems[Item | Failure], size: int) -> None:
         self.dataset = dataset
         self.size = max(size, len(dataset))
 

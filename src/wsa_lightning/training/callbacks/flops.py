@@ -3,9 +3,8 @@
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
-from wsa_lightning.errors import UserError
 from wsa_lightning.flops import FlopReport, count
-from wsa_lightning.training.callbacks.distillation import DistillationCallback
+from wsa_lightning.ranges import PositiveFloat
 from wsa_lightning.training.module import SeparationModule
 
 
@@ -23,9 +22,7 @@ class FlopCounterCallback(L.Callback):
         seconds: length of the audio counted.
     """
 
-    def __init__(self, seconds: float = 8.0) -> None:
-        if seconds <= 0:
-            raise UserError(f"flops.seconds is {seconds}: expected more than 0")
+    def __init__(self, seconds: PositiveFloat = 8.0) -> None:
         self.seconds = seconds
         self.student: FlopReport | None = None
         self.teacher: FlopReport | None = None
@@ -41,20 +38,16 @@ class FlopCounterCallback(L.Callback):
             "flops/attention": float(self.student.time_attention),
             "flops/total": float(self.student.total),
         }
-        teacher = next(
-            (c.teacher for c in trainer.callbacks if isinstance(c, DistillationCallback)),  # type: ignore[attr-defined]
-            None,
-        )
-        if teacher is not None:
-            self.teacher = count(teacher, self.seconds)
+        if pl_module.teacher is not None:
+            self.teacher = count(pl_module.teacher.network, self.seconds)
             self.figures |= {
                 "flops/teacher_attention": float(self.teacher.time_attention),
                 "flops/teacher_total": float(self.teacher.total),
                 "flops/attention_reduction": self.teacher.time_attention / self.student.time_attention,
                 "flops/attention_reduction_paper": self.student.frames**2 / self.student.paper_pairs,
             }
-        if trainer.logger is not None:
-            trainer.logger.log_metrics(self.figures, step=trainer.global_step)
+        for logger in trainer.loggers:
+            logger.log_metrics(self.figures, step=trainer.global_step)
         parameters = sum(parameter.numel() for parameter in pl_module.net.parameters())
         rank_zero_info(
             f"{parameters / 1e6:.2f} M parameters, {self.student.time_attention / 1e9:.3f} GFLOP of time attention and "

@@ -43,10 +43,10 @@ class StemWriterCallback(BasePredictionWriter):
     ) -> None:
         """Write the stems (stems, C, N) of one song, and what the mixture holds besides the vocals."""
         assert isinstance(pl_module, SeparationModule)
-        if int(batch["track"]) < 0:
+        if int(batch["track"]) < 0 or pl_module.data is None:
             return
         config = pl_module.net.config
-        song = trainer.datamodule.test_songs[int(batch["track"])]  # type: ignore[attr-defined]
+        song = pl_module.data.test_tracks[int(batch["track"])].name
         folder = (self.folder or Path(trainer.default_root_dir) / "stems") / song
         stems = available_stems(config)
         mixture = batch["mixture"][0].T.float().cpu().numpy()  # (N, C)

@@ -8,9 +8,9 @@ import lightning as L
 import pytest
 
 from wsa_lightning.errors import UserError
+from wsa_lightning.reliability.progress import ProgressCallback
 from wsa_lightning.training import MUSDBDataModule, StudentModule
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
-from wsa_lightning.training.callbacks.progress import ProgressCallback
 
 
 class Breaking(L.Callback):

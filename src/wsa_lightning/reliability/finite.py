@@ -1,9 +1,10 @@
-"""NaN and infinity: training stops, or skips the step, and the batch is kept for whoever looks for the cause."""
+"""NaN and infinity: training stops, or skips the step, and the batch is saved for whoever looks for the cause."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import lightning as L
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from wsa_lightning.atomic import replacing
 from wsa_lightning.errors import UserError
-from wsa_lightning.training.module import SeparationModule
+from wsa_lightning.ranges import NonNegativeInt
 
 logger = logging.getLogger(__name__)
 
@@ -19,72 +20,85 @@ FOLDER = "nonfinite"
 SMALLEST_SCALE = 1.0
 
 
+@runtime_checkable
+class Explained(Protocol):
+    """A module that can say what a training step was made of. It is optional; without it less is saved."""
+
+    def step_inputs(self) -> Mapping[str, Tensor]:
+        """Tensors besides the batch that the last step used, by name."""
+
+    def step_terms(self) -> Mapping[str, Tensor]:
+        """The terms of the last step's loss, by name, detached."""
+
+    def origin(self, batch: Mapping[str, Any]) -> Sequence[str]:
+        """Where the samples of a batch come from, in words."""
+
+
 @dataclass
 class Seen:
-    """One batch of the optimizer step that is being made."""
+    """One batch of the optimizer step in progress."""
 
-    batch: dict[str, Any]
+    batch: Mapping[str, Any]
     loss: Tensor
-    terms: dict[str, Tensor]
+    inputs: Mapping[str, Tensor]
+    terms: Mapping[str, Tensor]
 
 
 class FiniteCallback(L.Callback):
-    """Looks at every gradient before it reaches the weights.
+    """Checks the gradient before every optimizer step.
 
-    A loss that is not finite makes every gradient NaN, on all ranks of DDP alike, so that one look at the
-    gradients a step is enough and all ranks decide the same. What is not finite never reaches weights, moments
-    or average. The batch is saved to ``nonfinite/step-N-rank-R.pt`` (plain data: mixture, targets, index, places,
-    songs, loss, terms; open it with ``torch.load``), and the message names the loss term, the samples and the songs.
+    A loss that is not finite makes every gradient NaN, on all ranks of DDP alike. One look at the gradients per step is
+    therefore enough, and all ranks decide the same. What is not finite never reaches weights, optimizer or average. The
+    batch is saved to ``nonfinite/step-N-rank-R.pt`` (plain data: mixture, targets, index, places, songs, loss, terms;
+    open it with ``torch.load``), and the message names the loss term, the samples and the songs.
 
-    Under ``16-mixed`` gradients that overflow are the loss scaler's business, which skips the step and halves
-    its scale; only a loss that is not finite, or a scale below 1, counts.
+    Under ``16-mixed`` the loss scaler handles gradients that overflow: it skips the step and halves its scale. Only a
+    loss that is not finite, or a scale below 1, counts here.
 
     Args:
-        action: ``stop`` ends the run with the weights as they were before the step; ``skip`` goes on without the step.
+        action: ``stop`` ends the run with the weights as they were before the step; ``skip`` continues without the
+            step.
         max_skipped: how many steps ``skip`` leaves out in one run before it stops as well.
     """
 
-    def __init__(self, action: Literal["stop", "skip"] = "stop", max_skipped: int = 10) -> None:
-        if action not in ("stop", "skip"):
-            raise UserError(f"nonfinite.action is {action!r}: expected stop or skip")
-        if max_skipped < 0:
-            raise UserError(f"nonfinite.max_skipped is {max_skipped}: expected 0 or more")
+    def __init__(self, action: Literal["stop", "skip"] = "stop", max_skipped: NonNegativeInt = 10) -> None:
         self.action, self.max_skipped = action, max_skipped
         self.skipped = 0
-        self._batch: dict[str, Any] = {}
+        self._batch: Mapping[str, Any] = {}
         self._step: list[Seen] = []
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Remember the batch whose loss comes next."""
         self._batch = batch
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
         """Let a loss that is not finite turn its whole gradient into NaN (an infinite L1 has a finite one)."""
-        terms = dict(pl_module.terms) if isinstance(pl_module, SeparationModule) else {}
-        self._step.append(Seen(self._batch, loss.detach(), terms))
-        # A hook that held the loss itself would be held by it: no step's graph would ever be freed.
+        inputs, terms = (
+            (pl_module.step_inputs(), dict(pl_module.step_terms())) if isinstance(pl_module, Explained) else ({}, {})
+        )
+        self._step.append(Seen(self._batch, loss.detach(), inputs, terms))
+        # A hook that refers to the loss itself would keep every step's graph alive.
         is_finite = loss.detach().isfinite()
         loss.register_hook(lambda gradient: torch.where(is_finite, gradient, torch.nan))
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Stop or skip if the gradient is not finite; one synchronisation with the device a step."""
+        """Stop or skip if the gradient is not finite; one synchronisation with the device per step."""
         step, self._step = self._step, []
         norm = gradient_norm(pl_module)
         pl_module.log("gradient_norm", norm)
         if bool(norm.isfinite()) or _scaler_will_skip(trainer, step):
             return
         problem = describe(pl_module, step)
-        where = self._save(trainer, step)
-        message = f"step {trainer.global_step}: {problem}; {_samples(trainer, step)}; saved to {where}"
+        where = self._save(trainer, pl_module, step)
+        message = f"step {trainer.global_step}: {problem}; {_samples(trainer, pl_module, step)}; saved to {where}"
         if self.action == "stop" or self.skipped >= self.max_skipped:
             reached = f" ({self.skipped} steps were skipped, nonfinite.max_skipped)" if self.action == "skip" else ""
             raise UserError(
                 f"{message}{reached}. The weights are still finite: look at those songs (data check), lower "
-                "model.learning_rate, use trainer.precision 32-true, or --nonfinite.action skip, and resume"
+                "model.optimizer.lr, use trainer.precision 32-true, or --nonfinite.action skip, and resume"
             )
         self.skipped += 1
         logger.warning("%s; the step is skipped (%d of at most %d)", message, self.skipped, self.max_skipped)
@@ -93,22 +107,20 @@ class FiniteCallback(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count in TensorBoard what was skipped."""
         if self.skipped:
             pl_module.log("skipped_steps", float(self.skipped))
 
-    def _save(self, trainer: L.Trainer, step: list[Seen]) -> Path:
+    def _save(self, trainer: L.Trainer, module: L.LightningModule, step: list[Seen]) -> Path:
         path = Path(trainer.default_root_dir) / FOLDER / f"step-{trainer.global_step}-rank-{trainer.global_rank}.pt"
         with replacing(path) as temporary:
-            torch.save([_plain(trainer, seen) for seen in _culprits(step)], temporary)
+            torch.save([_plain(trainer, module, seen) for seen in _culprits(step)], temporary)
         return path
 
     def state_dict(self) -> dict[str, Any]:
-        """The cap is on the run, however often it was resumed."""
+        """The limit is for the whole run, however often it is resumed."""
         return {"skipped": self.skipped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
         self.skipped = state_dict["skipped"]
 
 
@@ -119,10 +131,10 @@ def gradient_norm(module: torch.nn.Module) -> Tensor:
 
 
 def describe(module: torch.nn.Module, step: list[Seen]) -> str:
-    """What is not finite: the batch, the teacher's mask, a loss term, or else a parameter's gradient."""
+    """What is not finite: the batch, another input, a loss term, or else a parameter's gradient."""
     for seen in step:
-        for name in ("mixture", "targets", "teacher_mask"):
-            if not _finite(seen.batch.get(name)):
+        for name, value in {**seen.batch, **seen.inputs}.items():
+            if not _finite(value):
                 return f"the batch's {name} is not finite"
         if not _finite(seen.loss):
             bad = [f"{name} is {float(value)}" for name, value in seen.terms.items() if not _finite(value)]
@@ -136,8 +148,8 @@ def describe(module: torch.nn.Module, step: list[Seen]) -> str:
     return "the norm of the gradient overflows"
 
 
-def _finite(value: Tensor | None) -> bool:
-    return value is None or bool(value.isfinite().all())
+def _finite(value: Any) -> bool:
+    return not isinstance(value, Tensor) or bool(value.isfinite().all())
 
 
 def _culprits(step: list[Seen]) -> list[Seen]:
@@ -150,20 +162,17 @@ def _scaler_will_skip(trainer: L.Trainer, step: list[Seen]) -> bool:
     return scaler is not None and all(_finite(seen.loss) for seen in step) and scaler.get_scale() >= SMALLEST_SCALE
 
 
-def _samples(trainer: L.Trainer, step: list[Seen]) -> str:
+def _samples(trainer: L.Trainer, module: L.LightningModule, step: list[Seen]) -> str:
     """Epoch, sample indices and songs, in words."""
-    plain = [_plain(trainer, seen) for seen in _culprits(step)]
+    plain = [_plain(trainer, module, seen) for seen in _culprits(step)]
     songs = sorted({song for batch in plain for song in batch["songs"]})
-    indices = [index for batch in plain for index in batch["index"].tolist()]
-    return f"epoch {trainer.current_epoch}, samples {', '.join(map(str, indices))}: {'; '.join(songs)}"
+    indices = [str(index) for batch in plain if "index" in batch for index in batch["index"].tolist()]
+    return f"epoch {trainer.current_epoch}, samples {', '.join(indices) or 'unknown'}: {'; '.join(songs) or 'unknown'}"
 
 
-def _plain(trainer: L.Trainer, seen: Seen) -> dict[str, Any]:
+def _plain(trainer: L.Trainer, module: L.LightningModule, seen: Seen) -> dict[str, Any]:
     """A batch as plain data on the CPU, with the origin of its samples in words."""
-    datamodule: Any = getattr(trainer, "datamodule", None)
     tensors = {name: value.detach().cpu() for name, value in seen.batch.items() if isinstance(value, Tensor)}
-    places = tensors.get("places", torch.empty(0))
-    songs = [line for sample in places for line in datamodule.origin(sample)] if datamodule is not None else []
-    kept = {name: value for name, value in tensors.items() if name not in ("teacher_mask", "mask_weight")}
+    songs = list(module.origin(seen.batch)) if isinstance(module, Explained) else []
     terms = {name: float(value) for name, value in seen.terms.items()}
-    return {**kept, "songs": songs, "loss": float(seen.loss), "terms": terms, "epoch": trainer.current_epoch}
+    return {**tensors, "songs": songs, "loss": float(seen.loss), "terms": terms, "epoch": trainer.current_epoch}

@@ -1,13 +1,14 @@
-"""How much of the training time goes into waiting for data."""
+"""How much of the training time is spent waiting for data."""
 
 import logging
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
+from torch.utils.data import DataLoader
 
-from wsa_lightning.data.loader import TimedLoader
-from wsa_lightning.training.datamodule import MUSDBDataModule
+from wsa_lightning.reliability.internals import is_last_batch, logs_this_step
 
 logger = logging.getLogger(__name__)
 
@@ -15,12 +16,29 @@ ALARMING_SHARE = 0.3
 PATIENCE_SECONDS = 60.0
 
 
+class TimedLoader(DataLoader[Any]):
+    """A loader whose ``waited`` is the time in seconds that its consumer has spent waiting for batches."""
+
+    waited = 0.0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        batches = super().__iter__()
+        while True:
+            start = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            finally:
+                self.waited += time.perf_counter() - start
+            yield batch
+
+
 class WaitingCallback(L.Callback):
     """Logs ``data/wait``: the share of the training time, validation left out, spent waiting for the next batch.
 
-    It covers the time since it was last logged. Once, when a minute of training has been waited through by
-    more than 30 %, a warning names the remedy. ``data/unreadable`` counts the songs of the training split that
-    could not be read so far.
+    It covers the time since it was last logged. If more than 30 % of the first minute of training, or of any longer
+    time, is spent waiting, one warning says what to change.
     """
 
     def __init__(self) -> None:
@@ -32,42 +50,33 @@ class WaitingCallback(L.Callback):
         self._warned = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock."""
         self._restart(trainer)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop the clock."""
         self._pause_began = time.perf_counter()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Go on."""
         self._paused += time.perf_counter() - self._pause_began
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log with the other scalars of this step."""
         loader = _loader(trainer)
-        if loader is None or (trainer.global_step % trainer.log_every_n_steps and not self._is_last(trainer)):  # type: ignore[attr-defined]
+        if loader is None or not (logs_this_step(trainer) or is_last_batch(trainer)):
             return
         passed = time.perf_counter() - self._since - self._paused
         waited = loader.waited - self._waited
         pl_module.log("data/wait", waited / passed if passed > 0 else 0.0)
-        if isinstance(trainer.datamodule, MUSDBDataModule):  # type: ignore[attr-defined]
-            pl_module.log("data/unreadable", float(trainer.datamodule.unreadable_songs))  # type: ignore[attr-defined]
         self._total += passed
         self._total_waited += waited
         self._restart(trainer)
         if not self._warned and self._total > PATIENCE_SECONDS and self._total_waited > ALARMING_SHARE * self._total:
             self._warned = True
             logger.warning(
-                "%.0f %% of the training time is spent waiting for data: raise data.workers, or move the songs to a "
+                "%.0f %% of the training time is spent waiting for data: raise data.workers, or move the dataset to a "
                 "faster disk",
                 100 * self._total_waited / self._total,
             )
-
-    def _is_last(self, trainer: L.Trainer) -> bool:
-        return bool(trainer.fit_loop.epoch_loop.batch_progress.is_last_batch)
 
     def _restart(self, trainer: L.Trainer) -> None:
         loader = _loader(trainer)

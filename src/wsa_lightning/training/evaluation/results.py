@@ -20,7 +20,7 @@ RATIO_FROM_DB = 1.0
 
 
 @dataclass(frozen=True)
-class Report:
+class Results:
     """One finished test.
 
     Attributes:

@@ -18,6 +18,15 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from wsa_lightning.atomic import remove_leftovers
 from wsa_lightning.errors import UserError
+from wsa_lightning.ranges import PositiveFloat, PositiveInt
+from wsa_lightning.reliability.internals import (
+    datamodule_of,
+    full_checkpoint,
+    is_accumulating,
+    is_dry_run,
+    is_last_batch,
+    validates_after_this_batch,
+)
 
 NAME = "last.ckpt"
 FOLDER = "checkpoints"
@@ -40,10 +49,7 @@ class RecoveryCallback(Checkpoint):
         every_n_steps: optimizer steps between checkpoints, as well.
     """
 
-    def __init__(self, minutes: float | None = 10.0, every_n_steps: int | None = None) -> None:
-        for key, value in (("minutes", minutes), ("every_n_steps", every_n_steps)):
-            if value is not None and value <= 0:
-                raise UserError(f"recovery.{key} is {value}: expected more than 0, or null")
+    def __init__(self, minutes: PositiveFloat | None = 10.0, every_n_steps: PositiveInt | None = None) -> None:
         self.minutes, self.every_n_steps = minutes, every_n_steps
         self._is_training = False
         self._boundary: dict[str, Any] | None = None
@@ -82,7 +88,7 @@ class RecoveryCallback(Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Remember a boundary; write it if it is time."""
-        if trainer.fit_loop._should_accumulate():
+        if is_accumulating(trainer):
             return
         self._boundary = _boundary(trainer)
         self._sigint.release()
@@ -112,16 +118,15 @@ class RecoveryCallback(Checkpoint):
         return due or (self.minutes is not None and time.monotonic() - self._saved_at >= 60 * self.minutes)
 
     def _save(self, trainer: L.Trainer) -> None:
-        if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+        if not trainer.is_global_zero or is_dry_run(trainer):
             return
         assert self._boundary is not None
         self._saved_random = self._boundary["random"]
-        checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        checkpoint = full_checkpoint(trainer)
         self._saved_random = None
         checkpoint["loops"]["fit_loop"] = self._boundary["loop"]
         if (data := self._boundary["data"]) is not None:
             checkpoint[data[0]] = data[1]
-        # Not trainer.save_checkpoint: it waits for all ranks, and one that fails alone would wait for ever.
         trainer.strategy.checkpoint_io.save_checkpoint(checkpoint, path(trainer))
         self._saved_at = time.monotonic()
 
@@ -183,10 +188,9 @@ def _boundary(trainer: L.Trainer, *, epoch_ended: bool = False) -> dict[str, Any
     """Where loops, data and random generators stand now."""
     loop = trainer.fit_loop.state_dict()
     _count_epochs(loop, epoch_ended)
-    epoch_loop = trainer.fit_loop.epoch_loop
-    if not epoch_ended and epoch_loop.batch_progress.is_last_batch and epoch_loop._should_check_val_epoch():
+    if not epoch_ended and is_last_batch(trainer) and validates_after_this_batch(trainer):
         _put_before_validation(loop)
-    datamodule: Any = getattr(trainer, "datamodule", None)
+    datamodule = datamodule_of(trainer)
     data = None if datamodule is None else (type(datamodule).__qualname__, datamodule.state_dict())
     return {"loop": loop, "data": data, "random": random_state()}
 

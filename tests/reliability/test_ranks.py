@@ -31,7 +31,7 @@ def test_when_a_rank_dies_all_stop_within_a_minute_with_one_message(
         "--trainer.devices", 2, "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu",
         "--trainer.logger", "false", "--recovery.every_n_steps", 1, "--trainer.num_sanity_val_steps", 0,
         "--trainer.callbacks",
-        json.dumps([{"class_path": "tests.training.saboteur.Saboteur", "init_args": saboteur}]), timeout=500,
+        json.dumps([{"class_path": "tests.reliability.saboteur.Saboteur", "init_args": saboteur}]), timeout=500,
     )  # fmt: skip
     # The pipes close when the last rank is gone, so this is after the end of both.
     assert time.time() - died.stat().st_mtime < 60

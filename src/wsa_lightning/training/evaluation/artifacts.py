@@ -15,7 +15,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from wsa_lightning.training.evaluation.report import COLUMNS, Report
+from wsa_lightning.training.evaluation.results import COLUMNS, Results
 
 VERSION = 1
 FOLDER = "test"
@@ -47,7 +47,7 @@ def finish(run: Path) -> Path:
     return target
 
 
-def write_scores(folder: Path, report: Report, separation: Mapping[str, Any], config: str | None) -> None:
+def write_scores(folder: Path, report: Results, separation: Mapping[str, Any], config: str | None) -> None:
     """``scores.csv``, then ``scores.json``."""
     with (folder / "scores.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)

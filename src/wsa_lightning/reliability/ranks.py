@@ -11,7 +11,8 @@ from subprocess import Popen
 
 import lightning as L
 
-from wsa_lightning.training.callbacks.recovery import path, remedy
+from wsa_lightning.reliability.internals import end_process_observer
+from wsa_lightning.reliability.recovery import path, remedy
 
 LAUNCHER = "WSA_LIGHTNING_LAUNCHER"
 POLL_SECONDS = 1.0
@@ -38,7 +39,7 @@ class RankWatchCallback(L.Callback):
         checkpoint = path(trainer)
         self._children = getattr(trainer.strategy.launcher, "procs", [])
         if self._children:
-            _dismiss_lightnings_watch()
+            end_process_observer()
             _start(lambda: self._watch_children(checkpoint))
         elif is_child():
             rank = trainer.local_rank
@@ -112,13 +113,6 @@ def end_ranks(children: list["Popen[bytes]"]) -> None:
             child.kill()
     for child in children:
         child.wait()
-
-
-def _dismiss_lightnings_watch() -> None:
-    """End the thread that looks every 5 s for dead ranks: if it is first, rank 0 is killed before it can say why."""
-    for thread in threading.enumerate():
-        if thread.name == "child-process-observer":
-            thread._run = lambda: True  # type: ignore[attr-defined]
 
 
 def _start(watch: Callable[[], None]) -> None:

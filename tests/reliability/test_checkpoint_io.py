@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsa_lightning.errors import UserError
-from wsa_lightning.training.checkpoint_io import AtomicCheckpointIO, previous, verify
+from wsa_lightning.reliability.checkpoint_io import AtomicCheckpointIO, previous, verify
 
 CASES = 200
 

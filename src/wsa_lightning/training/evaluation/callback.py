@@ -13,18 +13,18 @@ from rich.console import Console
 from torch import Tensor
 
 from wsa_lightning.checkpoints.files import file_hash
-from wsa_lightning.data.tracks import Track
-from wsa_lightning.errors import UserError, first_line
+from wsa_lightning.errors import UserError
 from wsa_lightning.machine import cache_folder
 from wsa_lightning.metrics import DEFINITIONS, ScoresPerTrack, score_track
 from wsa_lightning.metrics.scoring import check_metrics
-from wsa_lightning.training.callbacks.distillation import DistillationCallback
-from wsa_lightning.training.evaluation import ModelCard, Report, files
+from wsa_lightning.ranges import NonNegativeInt, PositiveInt
+from wsa_lightning.reliability.internals import is_dry_run
+from wsa_lightning.training.data_protocol import SeparationDataModule, TrackInfo
+from wsa_lightning.training.evaluation import artifacts
 from wsa_lightning.training.evaluation.cache import TeacherScores
-from wsa_lightning.training.module import SeparationModule
-
-FAILURES = (UserError, OSError, MemoryError, RuntimeError)
-"""What may befall one song: unreadable audio, another rate, no memory (torch raises RuntimeErrors)."""
+from wsa_lightning.training.evaluation.card import ModelCard
+from wsa_lightning.training.evaluation.results import Results
+from wsa_lightning.training.module import TRACK_ERRORS, SeparationModule
 
 Scores = dict[str, list[float]]
 
@@ -52,54 +52,53 @@ class EvaluationCallback(L.Callback):
     def __init__(
         self,
         metrics: tuple[str, ...] = tuple(DEFINITIONS),
-        audio_songs: int = 2,
+        audio_songs: NonNegativeInt = 2,
         excerpt_seconds: float = 10.0,
         bootstrap_resamples: int = 9999,
-        threads: int = 1,
+        threads: PositiveInt = 1,
         cache: bool = True,
     ) -> None:
         check_metrics(metrics)
         for key, value, least in (
-            ("audio_songs", audio_songs, 0),
             ("excerpt_seconds", excerpt_seconds, 0.1),
             ("bootstrap_resamples", bootstrap_resamples, 100),
-            ("threads", threads, 1),
         ):
             if value < least:
                 raise UserError(f"evaluation.{key} is {value}: expected {least} or more")
         self.metrics = tuple(metrics)
         self.audio_songs, self.excerpt_seconds = audio_songs, excerpt_seconds
         self.bootstrap_resamples, self.threads, self.cache = bootstrap_resamples, threads, cache
-        self.model_file: str | None = None
-        """The file behind the module's network, where no Lightning checkpoint is."""
         self.failed: dict[str, str] = {}
         """Songs without a score, name to reason; complete on every rank once the test has ended."""
         self._pool: ThreadPoolExecutor | None = None
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Find the models, make their tables, clear a folder for the files."""
-        if not isinstance(pl_module, SeparationModule) or not pl_module.is_built:
-            return  # the module says what is missing
-        self._dry = bool(getattr(trainer, "fast_dev_run", False))
+        """Find the models, make their tables, clear a folder for the artifacts."""
+        if not isinstance(pl_module, SeparationModule) or pl_module.data is None:
+            return
+        data = pl_module.data
+        self._dry = is_dry_run(trainer)
         self._run = Path(trainer.default_root_dir)
-        self._tracks: tuple[Track, ...] = trainer.datamodule.test_tracks  # type: ignore[attr-defined]
-        self.failed = dict(trainer.datamodule.refused_songs)  # type: ignore[attr-defined]
+        self._tracks: tuple[TrackInfo, ...] = tuple(data.test_tracks)
+        self.failed = dict(data.refused_songs)
         self._cards = self._find_models(trainer, pl_module)
         config = pl_module.net.config
-        self._stems = config.stems
+        self._stems, self._rate = config.stems, config.sample_rate
         self._tables = {
             name: ScoresPerTrack(len(self._tracks), len(config.stems), self.metrics, config.sample_rate).to(
                 pl_module.device
             )
             for name in self._cards
         }
-        self._known = self._teacher_scores(trainer, pl_module) if self.cache and "teacher" in self._cards else None
+        self._known = (
+            self._teacher_scores(trainer, pl_module, data) if self.cache and "teacher" in self._cards else None
+        )
         self._from_cache = 0
         self._pending: deque[tuple[int, Future[dict[str, Scores]]]] = deque()
         self._pool = ThreadPoolExecutor(self.threads)
         self._scored: list[int] = []
         if trainer.is_global_zero and not self._dry:
-            files.begin(self._run)
+            artifacts.begin(self._run)
         trainer.strategy.barrier("evaluation folder")
 
     def on_test_batch_end(
@@ -111,25 +110,23 @@ class EvaluationCallback(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Separate one song and hand it to the threads that score; whatever fails is that song's alone."""
-        assert isinstance(pl_module, SeparationModule) and self._pool is not None
+        """Separate the song by the teacher too, and hand it to the threads that score; a failure is that song's."""
         song = int(batch["track"])
-        if song < 0:
+        if song < 0 or self._pool is None or not isinstance(pl_module, SeparationModule):
             return
-        if "error" in batch:
-            self.failed[self._tracks[song].name] = batch["error"][0]
+        if isinstance(outputs, Mapping):
+            self._fail(song, outputs["error"])
             return
-        known = self._recall(song)
-        try:
-            with trainer.precision_plugin.forward_context():
-                audio = {
-                    name: pl_module.separate_song(batch["mixture"][0], card.network).cpu()
-                    for name, card in self._cards.items()
-                    if name not in known
-                }
-        except FAILURES as error:
-            self._fail(song, error)
-            return
+        *others, own = self._cards
+        audio, known = {own: outputs}, self._recall(song)
+        if others and not known:
+            try:
+                with trainer.precision_plugin.forward_context():
+                    teacher = pl_module.separate_song(batch["mixture"][0], self._cards["teacher"].network)
+            except TRACK_ERRORS as error:
+                self._fail(song, str(error) or type(error).__name__)
+                return
+            audio["teacher"] = teacher.cpu()
         signals = {"mixture": batch["mixture"][0].cpu(), "target": batch["targets"][0].cpu(), **audio}
         self._pending.append((song, self._pool.submit(self._score, song, signals, known)))
         while len(self._pending) > self.threads:
@@ -145,9 +142,9 @@ class EvaluationCallback(L.Callback):
         shares = _gather((self._scored, self.failed, self._from_cache))
         self.failed = {name: error for _, failed, _ in shares for name, error in failed.items()}
         self._from_cache = sum(known for *_, known in shares)
-        report = Report(
+        report = Results(
             songs=[track.name for track in self._tracks],
-            seconds=[track.samples / track.sample_rate for track in self._tracks],
+            seconds=[track.seconds for track in self._tracks],
             stems=pl_module.net.config.stems,
             scored=sorted(song for scored, *_ in shares for song in scored),
             scores={name: table.compute() for name, table in self._tables.items()},
@@ -164,7 +161,7 @@ class EvaluationCallback(L.Callback):
         if self._pool is not None:
             self._close()
             if trainer.is_global_zero and not self._dry:
-                files.discard(self._run)
+                artifacts.discard(self._run)
 
     def _close(self) -> None:
         if self._pool is not None:
@@ -173,23 +170,24 @@ class EvaluationCallback(L.Callback):
 
     def _find_models(self, trainer: L.Trainer, module: SeparationModule) -> dict[str, ModelCard]:
         """``teacher`` and ``student``, or ``model`` alone."""
-        path = self.model_file or trainer.ckpt_path
+        path = module.model_file or trainer.ckpt_path
         own = ModelCard(None if path is None else str(path), None if path is None else file_hash(path), module.net)
-        distillation = next((c for c in trainer.callbacks if isinstance(c, DistillationCallback)), None)  # type: ignore[attr-defined]
-        if distillation is None or distillation.teacher is None:
+        if module.teacher is None:
             return {"model": own}
-        theirs, ours = distillation.teacher.config, module.net.config
+        theirs, ours = module.teacher.network.config, module.net.config
         for key in ("stems", "sample_rate", "channels"):
             if getattr(theirs, key) != getattr(ours, key):
                 raise UserError(
                     f"the teacher's {key} is {getattr(theirs, key)}, the tested model's {getattr(ours, key)}: "
                     "name another --distillation.teacher, or null"
                 )
-        teacher = distillation.teacher.to(module.device)
-        return {"teacher": ModelCard(distillation.path, distillation.teacher_hash, teacher), "student": own}
+        teacher = ModelCard(module.teacher.path, module.teacher.sha256, module.teacher.network)
+        return {"teacher": teacher, "student": own}
 
-    def _teacher_scores(self, trainer: L.Trainer, module: SeparationModule) -> TeacherScores:
-        teacher, data = self._cards["teacher"], trainer.datamodule  # type: ignore[attr-defined]
+    def _teacher_scores(
+        self, trainer: L.Trainer, module: SeparationModule, data: SeparationDataModule
+    ) -> TeacherScores:
+        teacher = self._cards["teacher"]
         recipe = {
             "teacher": teacher.sha256,
             "config": teacher.network.config.to_dict(),
@@ -216,13 +214,13 @@ class EvaluationCallback(L.Callback):
         for name in self._cards:
             if name not in known:
                 scores[name] = score_track(
-                    signals[name], signals["target"], signals["mixture"], track.sample_rate, self.metrics
+                    signals[name], signals["target"], signals["mixture"], self._rate, self.metrics
                 )
         if self._known is not None and "teacher" not in known:
             self._known.put(track, scores["teacher"])
         if song < self.audio_songs and not self._dry:
-            folder = self._run / files.PARTIAL
-            files.write_excerpts(folder, track.name, self._stems, signals, track.sample_rate, self.excerpt_seconds)
+            folder = self._run / artifacts.PARTIAL
+            artifacts.write_excerpts(folder, track.name, self._stems, signals, self._rate, self.excerpt_seconds)
         return scores
 
     def _collect(self) -> None:
@@ -230,19 +228,19 @@ class EvaluationCallback(L.Callback):
         song, future = self._pending.popleft()
         try:
             scores = future.result()
-        except FAILURES as error:
-            self._fail(song, error)
+        except TRACK_ERRORS as error:
+            self._fail(song, str(error) or type(error).__name__)
             return
         for name, table in self._tables.items():
             table.put(song, scores[name])
         self._scored.append(song)
 
-    def _fail(self, song: int, error: BaseException) -> None:
-        self.failed[self._tracks[song].name] = first_line(error, most=600)
+    def _fail(self, song: int, reason: str) -> None:
+        self.failed[self._tracks[song].name] = reason.splitlines()[0]
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _publish(self, report: Report, separation: Mapping[str, Any]) -> None:
+    def _publish(self, report: Results, separation: Mapping[str, Any]) -> None:
         console = Console()
         console.print(report.heading(), highlight=False, soft_wrap=True)
         console.print(report.table())
@@ -251,8 +249,8 @@ class EvaluationCallback(L.Callback):
         if self._dry:
             return
         config = "config.test.yaml" if (self._run / "config.test.yaml").is_file() else None
-        files.write_scores(self._run / files.PARTIAL, report, separation, config)
-        console.print(f"scores  {files.finish(self._run) / 'scores.json'}", soft_wrap=True)
+        artifacts.write_scores(self._run / artifacts.PARTIAL, report, separation, config)
+        console.print(f"scores  {artifacts.finish(self._run) / 'scores.json'}", soft_wrap=True)
 
 
 def _gather(share: Any) -> list[Any]:

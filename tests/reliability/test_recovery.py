@@ -15,13 +15,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import MixedPrecision
 
 from tests.conftest import Run
-from tests.training.saboteur import HOOKS, DisasterError, Noise, Saboteur
+from tests.reliability.saboteur import HOOKS, DisasterError, Noise, Saboteur
 from wsa_lightning.checkpoints import load
+from wsa_lightning.reliability.checkpoint_io import AtomicCheckpointIO
+from wsa_lightning.reliability.recovery import HeldSignal, RecoveryCallback
 from wsa_lightning.training import MUSDBDataModule, StudentModule
 from wsa_lightning.training.callbacks.averaging import EMACallback
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
-from wsa_lightning.training.callbacks.recovery import HeldSignal, RecoveryCallback
-from wsa_lightning.training.checkpoint_io import AtomicCheckpointIO
 
 
 class Scores(L.Callback):
@@ -139,9 +139,9 @@ def test_a_process_killed_by_sigterm_ctrl_c_and_sigkill_ends_with_the_weights_of
     wsa: Run, songs: Path, tiny_teacher: Path, tmp_path: Path
 ) -> None:
     def start(folder: Path, *more: object, saboteur: dict[str, Any] | None = None) -> subprocess.CompletedProcess[str]:
-        callbacks: list[dict[str, Any]] = [{"class_path": "tests.training.saboteur.Noise"}]
+        callbacks: list[dict[str, Any]] = [{"class_path": "tests.reliability.saboteur.Noise"}]
         if saboteur is not None:
-            callbacks.append({"class_path": "tests.training.saboteur.Saboteur", "init_args": saboteur})
+            callbacks.append({"class_path": "tests.reliability.saboteur.Saboteur", "init_args": saboteur})
         return wsa(
             "fit", "--config", "configs/wsa_w16_s4.yaml", "--config", "configs/scale/tiny.yaml", "--data.root", songs,
             "--distillation.teacher", tiny_teacher, "--trainer.default_root_dir", folder, "--trainer.max_epochs", 5,

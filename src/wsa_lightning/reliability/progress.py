@@ -4,13 +4,21 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 
 from wsa_lightning.atomic import write_json
-from wsa_lightning.errors import UserError
-from wsa_lightning.training.module import SeparationModule
+from wsa_lightning.ranges import NonNegativeFloat
+from wsa_lightning.reliability.internals import is_dry_run
+
+
+@runtime_checkable
+class Planned(Protocol):
+    """A module that knows how long its training is."""
+
+    def planned_steps(self) -> int:
+        """Optimizer steps of the whole run."""
 
 
 class ProgressCallback(L.Callback):
@@ -25,9 +33,7 @@ class ProgressCallback(L.Callback):
         every_seconds: at most one file in that time; ends and new scores are written at once.
     """
 
-    def __init__(self, every_seconds: float = 2.0) -> None:
-        if every_seconds < 0:
-            raise UserError(f"progress.every_seconds is {every_seconds}: expected 0 or more")
+    def __init__(self, every_seconds: NonNegativeFloat = 2.0) -> None:
         self.every_seconds = every_seconds
         self._path: Path | None = None
         self._content: dict[str, Any] = {}
@@ -35,7 +41,7 @@ class ProgressCallback(L.Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Begin the file; a dry run has none."""
-        if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+        if not trainer.is_global_zero or is_dry_run(trainer):
             return
         name = str(getattr(stage, "value", stage))  # Lightning passes an enumeration
         self._path = Path(trainer.default_root_dir) / "progress" / f"{name}.json"
@@ -52,7 +58,7 @@ class ProgressCallback(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Learn the length of the run, and where a resumed one begins."""
-        steps = pl_module.planned_steps() if isinstance(pl_module, SeparationModule) else None
+        steps = pl_module.planned_steps() if isinstance(pl_module, Planned) else None
         self._tell(trainer, step=trainer.global_step, steps=steps, first_step=trainer.global_step, started=time.time())
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:

@@ -7,10 +7,9 @@ from typing import Any
 import lightning as L
 import pytest
 
-from wsa_lightning.data import loader
 from wsa_lightning.data.dataset import MixDataset
+from wsa_lightning.reliability import waiting
 from wsa_lightning.training import MUSDBDataModule, StudentModule
-from wsa_lightning.training.callbacks import waiting
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
 
 
@@ -44,7 +43,6 @@ def share(songs: Path, teacher: Path, folder: Path, seconds_a_sample: float, mon
 
     monkeypatch.setattr(MixDataset, "__getitem__", slow)
     monkeypatch.setattr(waiting, "time", clock)
-    monkeypatch.setattr(loader, "time", clock)
     monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 3.0)
     trainer = L.Trainer(
         max_epochs=1, logger=False, accelerator="cpu", default_root_dir=folder, use_distributed_sampler=False,

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from harness import in_fresh_process, interleave, show, write
 from torch import Tensor
 
-from wsa_lightning.attention import allowed, backends, windowed_sink_attention
+from wsa_lightning.attention import Pattern, backends, windowed_sink_attention
 
 HEADS, DIM_HEAD = 8, 64
 DENSE_UP_TO = 3001
@@ -60,7 +60,7 @@ def case(
         if name == "full":
             return F.scaled_dot_product_attention(*qkv)
         if name == "dense mask":
-            seen = allowed(qkv[0].shape[2] - sinks, window, sinks, dilation, qkv[0].device)
+            seen = Pattern(window, sinks, dilation).mask(qkv[0].shape[2] - sinks, qkv[0].device)
             return F.scaled_dot_product_attention(*qkv, attn_mask=seen)
         return windowed_sink_attention(*qkv, window=window, sinks=sinks, dilation=dilation, backend=name)
 

@@ -12,6 +12,7 @@ import io
 import json
 import statistics
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def peer(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
     torch.manual_seed(0)
     teacher = Roformer(RoformerConfig(zero_dc=False)).eval()
-    student = to_student(teacher, window=10, sinks=8).eval()
+    student = to_student(teacher, replace(teacher.config, window=10, sinks=8)).eval()
     config = ConfigDict(peer_config())
     theirs = get_model_from_config("mel_band_roformer", config).eval()
     theirs.load_state_dict(to_public(teacher), strict=True)

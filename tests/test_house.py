@@ -17,6 +17,7 @@ FLOORS = {
     "atomic": 0,
     "machine": 0,
     "configs": 1,
+    "results": 1,
     "attention": 1,
     "models": 2,
     "checkpoints": 3,
@@ -28,11 +29,13 @@ FLOORS = {
     "figures": 3,
     "composer": 3,
     "data": 3,
-    "training": 4,
-    "studies": 5,
-    "commands": 6,
-    "cli": 7,
-    "__main__": 8,
+    "reliability": 4,
+    "training": 5,
+    "sweeps": 5,
+    "comparison": 6,
+    "commands": 7,
+    "cli": 8,
+    "__main__": 9,
 }
 CONFIGS = sorted(REPOSITORY.glob("configs/**/*.yaml"))
 

@@ -23,7 +23,6 @@ from wsa_lightning.training.evaluation.callback import EvaluationCallback
         (FlopCounterCallback, "seconds", "0", ">0"),
         (MUSDBDataModule, "batch_size", "0", ">0"),
         (MUSDBDataModule, "chunk_seconds", "-2", ">0"),
-        (MUSDBDataModule, "chunks_per_song", "0", ">0"),
         (MUSDBDataModule, "max_unreadable", "-1", ">=0"),
         (MUSDBDataModule, "seed", "-1", ">=0"),
         (MUSDBDataModule, "steps_per_epoch", "0", ">0"),

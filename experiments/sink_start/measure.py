@@ -1,9 +1,10 @@
-"""Score students before any training, whose sinks start in different places.
+"""Score untrained students with different initial sinks.
 
 Example: python experiments/sink_start/measure.py --teacher small-teacher --window 16 --sinks 4
 """
 
 import argparse
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ PER_SONG = 3
 
 
 def starts(teacher: Roformer, sinks: int, mixtures: Tensor) -> dict[str, Tensor]:
-    """Candidate sink tokens (S, K, D) by name."""
+    """Candidates for the sink tokens (S, K, D), by name."""
     tokens = teacher.tokens(teacher.spectral(mixtures))  # (B, T, K, D)
     rms = float(tokens.square().mean().sqrt())
     bias = float(teacher.band_split.mean_feature().square().mean().sqrt())
@@ -50,7 +51,7 @@ def score(model: Roformer, chunks: ChunkDataset) -> float:
 
 @torch.no_grad()
 def main() -> None:
-    """Print one row a start."""
+    """Print one row per candidate."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--teacher", default="small-teacher")
     parser.add_argument("--window", type=int, default=16)
@@ -59,10 +60,11 @@ def main() -> None:
     teacher = load(arguments.teacher).eval()
     chunks = ChunkDataset(split(embedded_root(), "valid"), teacher.config.stems, CHUNK, PER_SONG)
     print(f"teacher: {score(teacher, chunks):.3f} dB")
-    print(f"window {arguments.window}, no sinks: {score(to_student(teacher, window=arguments.window), chunks):.3f} dB")
+    narrowed = to_student(teacher, replace(teacher.config, window=arguments.window))
+    print(f"window {arguments.window}, no sinks: {score(narrowed, chunks):.3f} dB")
     mixtures = torch.stack([chunks[index]["mixture"] for index in range(len(chunks))])
     for name, tokens in starts(teacher, arguments.sinks, mixtures).items():
-        student = to_student(teacher, window=arguments.window, sinks=arguments.sinks).eval()
+        student = to_student(teacher, replace(teacher.config, window=arguments.window, sinks=arguments.sinks)).eval()
         student.sinks.copy_(tokens)
         print(f"{name:<32}{score(student, chunks):.3f} dB", flush=True)
 

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from tests.attention.test_operator import output_and_gradients, tokens
-from wsa_lightning.attention import allowed, backends, operator, pieces, windowed_sink_attention
+from wsa_lightning.attention import Pattern, backends, operator, pieces, windowed_sink_attention
 from wsa_lightning.attention import flex as flex_room
 from wsa_lightning.errors import UserError
 
@@ -203,12 +203,13 @@ def test_flex_attention_runs_on_the_cpu_for_its_pattern_to_be_checked(
 def test_flex_attention_leaves_out_exactly_the_blocks_without_an_allowed_pair(
     length: int, window: int, sinks: int, dilation: int
 ) -> None:
-    block = flex_room.block_size(window * dilation)
+    pattern = Pattern(window, sinks, dilation)
+    block = flex_room.positions_in_a_block(pattern)
     blocks = -(-length // block)
     whole = torch.zeros(blocks * block, blocks * block, dtype=torch.bool)
-    whole[:length, :length] = allowed(length - sinks, window, sinks, dilation)
+    whole[:length, :length] = pattern.mask(length - sinks)
     met = whole.view(blocks, block, blocks, block).any(3).any(1)
-    mask = flex_room.block_mask(length, window, sinks, torch.device("cpu"), dilation=dilation)
+    mask = flex_room.block_mask(pattern, length, torch.device("cpu"))
     assert torch.equal(mask.to_dense()[0, 0].bool(), met)
 
 
@@ -252,7 +253,7 @@ windowed_sink_attention(q, q, q, window=10, sinks=4, backend="cpp")
 def test_without_a_compiler_auto_warns_once_and_the_explicit_choice_is_an_error(tmp_path: Path) -> None:
     done = run(ATTEND_TWICE, CXX="no-such-compiler", WSA_LIGHTNING_CACHE=str(tmp_path))
     assert done.returncode == 1
-    assert done.stderr.count("without a C++ compiler is slower") == 1
+    assert done.stderr.count("No C++ compiler (no compiler no-such-compiler on the path); falling back") == 1
     assert "('reference', 'blocked')" in done.stdout
     assert "could not be compiled: no compiler no-such-compiler on the path" in done.stderr
 
@@ -283,4 +284,4 @@ def test_two_processes_may_compile_at_once_and_a_third_finds_the_library(tmp_pat
 def test_a_mask_made_in_inference_mode_is_not_kept_for_training() -> None:
     with torch.inference_mode():
         attend(*(x.detach() for x in floats(203)), "flex")
-    assert not flex_room.block_mask(203, 10, 4, torch.device("cpu")).kv_indices.is_inference()
+    assert not flex_room.block_mask(Pattern(10, 4), 203, torch.device("cpu")).kv_indices.is_inference()

@@ -1,4 +1,4 @@
-"""Every backend computes what the oracle computes, gradients included, through the operator's one door."""
+"""Every backend computes what the oracle computes, gradients included, through the operator's entry point."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wsa_lightning.attention import allowed, backends, windowed_sink_attention
+from wsa_lightning.attention import Pattern, backends, windowed_sink_attention
 from wsa_lightning.errors import UserError
 
 BACKENDS = ("auto", *backends())
@@ -81,7 +81,7 @@ def test_the_oracle_is_a_softmax_over_what_each_query_may_see(
     out = windowed_sink_attention(
         *tokens(1, 1, sinks + frames, 4), window=window, sinks=sinks, dilation=dilation, backend="reference"
     )
-    for i, seen in enumerate(allowed(frames, window, sinks, dilation)):
+    for i, seen in enumerate(Pattern(window, sinks, dilation).mask(frames)):
         weights = (k[seen] @ q[i] / 4**0.5).softmax(0)
         torch.testing.assert_close(out[0, 0, i], weights @ v[seen])
 
@@ -208,7 +208,7 @@ def test_an_empty_batch_gives_an_empty_result(backend: str) -> None:
 
 
 def test_a_function_can_be_the_backend() -> None:
-    def first_value(q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int, dilation: int = 1) -> Tensor:
+    def first_value(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tensor:
         return v[:, :, :1].expand_as(v)
 
     q, k, v = tokens(1, 1, 5, 2)

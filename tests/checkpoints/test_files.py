@@ -4,6 +4,7 @@ import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,10 @@ from wsa_lightning.models import Roformer, RoformerConfig
 def student() -> Roformer:
     torch.manual_seed(0)
     return Roformer(replace(TINY, window=6, sinks=2))
+
+
+def with_pattern(teacher: Roformer, **options: Any) -> Roformer:
+    return to_student(teacher, teacher.config.with_pattern(**options))
 
 
 def assert_same(one: Roformer, other: Roformer) -> None:
@@ -129,8 +134,8 @@ def test_windows_of_their_own_survive_every_format_and_a_change_of_them_keeps_th
     assert_same(load(tmp_path / "deep.ckpt"), deep)
     companion.write_text(companion.read_text().replace("- null", "- 6"))
     assert load(tmp_path / "deep.ckpt").config.window == 6, "a list of one width is that width"
-    assert load(tmp_path / "deep.safetensors", window=[4, 12]).config.windows == (4, 12)
-    assert_same(to_student(to_student(deep, window=[4, 12]), window=[6, None]), deep)
+    assert load(tmp_path / "deep.safetensors", window=[4, 12]).config.window == (4, 12)
+    assert_same(with_pattern(with_pattern(deep, window=[4, 12]), window=[6, None]), deep)
 
 
 def test_a_dilation_survives_every_format_and_goes_with_the_window(tmp_path: Path) -> None:
@@ -141,8 +146,8 @@ def test_a_dilation_survives_every_format_and_goes_with_the_window(tmp_path: Pat
     companion = save_public(dilated, tmp_path / "dilated.ckpt")
     assert "wsa_dilation:\n  - 1\n  - 8\n" in companion.read_text()
     assert_same(load(tmp_path / "dilated.ckpt"), dilated)
-    assert load(tmp_path / "dilated.safetensors", window=10).config.dilations == (1, 8)
-    assert load(tmp_path / "dilated.safetensors", dilation=4).config.dilations == (4, 4)
+    assert load(tmp_path / "dilated.safetensors", window=10).config.dilation == (1, 8)
+    assert load(tmp_path / "dilated.safetensors", dilation=4).config.dilation == 4
     assert load(tmp_path / "dilated.safetensors", window=[4, None]).config.dilation == 1
     assert load(tmp_path / "dilated.ckpt", window=None).config.dilation == 1, "full attention skips no frame"
 
@@ -295,19 +300,25 @@ def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path) -> None:
 
 def test_a_student_keeps_the_teachers_weights_and_starts_its_sinks_near_the_mean_feature() -> None:
     teacher = from_public(golden.state_dict("melband_full"))
-    student = to_student(teacher, window=16, sinks=4)
+    student = with_pattern(teacher, window=16, sinks=4)
     ours, theirs = student.state_dict(), teacher.state_dict()
     assert ours.keys() - theirs.keys() == {"sinks"}
     assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
     mean = teacher.band_split.mean_feature()
     assert (ours["sinks"] - mean).norm() < 0.3 * mean.norm() * 4**0.5
     assert not torch.equal(ours["sinks"][0], ours["sinks"][1])
-    assert torch.equal(ours["sinks"], to_student(teacher, window=10, sinks=4).state_dict()["sinks"])
+    assert torch.equal(ours["sinks"], with_pattern(teacher, window=10, sinks=4).state_dict()["sinks"])
 
 
 def test_full_attention_without_sinks_is_the_teacher_itself() -> None:
     teacher = from_public(golden.state_dict("melband_full"))
-    assert to_student(teacher, window=None, sinks=0) is teacher
+    assert with_pattern(teacher, window=None, sinks=0) is teacher
+
+
+def test_a_student_of_another_architecture_is_refused_by_the_name_of_what_differs() -> None:
+    teacher = Roformer(TINY)
+    with pytest.raises(UserError, match="student and teacher differ in depth, stems: expected the teacher's arch"):
+        to_student(teacher, replace(TINY, window=6, sinks=1, depth=2, stems=("vocals", "other")))
 
 
 def test_a_checkpoint_to_resume_from_is_told_from_a_model_by_its_content(tmp_path: Path) -> None:

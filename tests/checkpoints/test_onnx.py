@@ -3,16 +3,17 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from tests.conftest import TINY
-from wsa_lightning.attention import windowed_sink_attention
+from wsa_lightning.attention import Pattern
+from wsa_lightning.attention.blocked import attend_by_blocks, blocked
+from wsa_lightning.attention.reference import reference
 from wsa_lightning.checkpoints import save, save_onnx
-from wsa_lightning.checkpoints.onnx import Core, blocks_attention
+from wsa_lightning.checkpoints.onnx import Core
 from wsa_lightning.commands.convert import convert
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer, RoformerConfig
@@ -62,9 +63,9 @@ def test_onnxruntime_computes_the_models_mask_at_any_length_and_batch(name: str,
 def test_the_exported_attention_is_the_oracle(window: int | None, dilation: int, sinks: int, frames: int) -> None:
     generator = torch.Generator().manual_seed(7)
     q, k, v = torch.randn(3, 2, 2, sinks + frames, 4, generator=generator)
-    options: dict[str, Any] = {"window": window, "sinks": sinks, "dilation": dilation}
-    expected = windowed_sink_attention(q, k, v, **options, backend="reference")
-    torch.testing.assert_close(blocks_attention(q, k, v, **options), expected, atol=1e-5, rtol=1e-5)
+    pattern = Pattern(window, sinks, dilation)
+    exported = blocked if window is None else attend_by_blocks  # also where the window reaches every frame
+    torch.testing.assert_close(exported(q, k, v, pattern), reference(q, k, v, pattern), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["mel_band", "band_split"])

@@ -71,7 +71,9 @@ def test_the_report_holds_curves_maps_and_windows_that_fit_takes_as_they_are_pri
         "--trainer.max_steps", 1, "--trainer.num_sanity_val_steps", 0, "--listening.enabled", "false",
     )  # fmt: skip
     assert run(monkeypatch, *command, *options) == 0
-    assert list(load(tmp_path / "run" / "model.safetensors").config.windows) == report["windows"]["0.9"]
+    assert [pattern.window for pattern in load(tmp_path / "run" / "model.safetensors").config.patterns] == report[
+        "windows"
+    ]["0.9"]
 
 
 def test_a_students_report_says_what_goes_to_the_sinks(

@@ -10,7 +10,8 @@ import torch
 import yaml
 
 from tests import golden
-from wsa_lightning.checkpoints import from_public, load, to_public, to_student
+from wsa_lightning.attention import Pattern
+from wsa_lightning.checkpoints import from_public, load, to_public
 from wsa_lightning.cli import main
 from wsa_lightning.commands.convert import convert
 from wsa_lightning.errors import UserError
@@ -59,7 +60,7 @@ def test_a_public_teacher_becomes_a_public_student_with_the_papers_names_and_com
     assert "window 10, 8 sinks" in result.stdout
     section = yaml.unsafe_load((tmp_path / "student.yaml").read_text())["model"]
     assert (section["wsa_window_len"], section["n_wsa_sinks"]) == (10, 8)
-    expected = to_student(from_public(golden.state_dict("melband_full")), window=10, sinks=8)
+    expected = from_public(golden.state_dict("melband_full"), window=10, sinks=8)
     written = torch.load(tmp_path / "student.ckpt", weights_only=True)
     assert written.keys() == to_public(expected).keys()
     assert all(torch.equal(written[name], tensor) for name, tensor in to_public(expected).items())
@@ -75,11 +76,11 @@ def test_a_window_is_dilated_layer_by_layer_and_the_note_says_who_reads_that(wsa
     assert result.returncode == 0, result.stderr
     assert "window 4,16/8, 8 sinks" in result.stdout
     assert "note: a window is dilated: no other code knows that" in result.stdout
-    assert load(tmp_path / "student.ckpt").config.patterns == ((4, 1), (16, 8))
+    assert load(tmp_path / "student.ckpt").config.patterns == (Pattern(4, 8), Pattern(16, 8, 8))
     result = wsa("convert", tmp_path / "student.ckpt", tmp_path / "plain.ckpt", "--dilation", 1)
     assert result.returncode == 0, result.stderr
     assert "wsa_dilation" not in (tmp_path / "plain.yaml").read_text()
-    assert load(tmp_path / "plain.ckpt").config.patterns == ((4, 1), (16, 1))
+    assert load(tmp_path / "plain.ckpt").config.patterns == (Pattern(4, 8), Pattern(16, 8))
 
 
 def test_what_is_there_stays_unless_overwriting_is_asked_for(wsa: Convert, teacher: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from wsa_lightning.attention import attention_flops, backends
+from wsa_lightning.attention import Pattern, attention_flops, backends
 from wsa_lightning.attention.blocked import executed_pairs
 from wsa_lightning.errors import UserError
 from wsa_lightning.flops import FlopReport, closed_form, count
@@ -62,7 +62,7 @@ def test_the_papers_student_saves_what_the_paper_says(teacher: FlopReport, stude
     assert teacher.time_attention_paper / student.time_attention_paper == 44.5
     per_pair = 6 * 60 * attention_flops(1, 8, 64)  # layers, bands
     assert student.time_attention_paper == 14_418 * per_pair
-    assert student.time_attention_executed == executed_pairs(801, 10, 8) * per_pair
+    assert student.time_attention_executed == executed_pairs(Pattern(10, 8), 801) * per_pair
 
 
 def test_a_whole_song_is_counted_as_exactly_as_a_chunk_and_saves_several_times_as_much() -> None:
@@ -131,7 +131,7 @@ def test_pytorchs_own_counter_sees_the_same_linear_layers_and_the_pairs_each_bac
         model.estimate_mask(spectrum)
 
     length = sinks + report.frames
-    pairs = executed_pairs(report.frames, window, sinks, dilation) if backend == "blocked" else length**2
+    pairs = executed_pairs(Pattern(window, sinks, dilation), report.frames) if backend == "blocked" else length**2
     executed = config.depth * attention_flops(config.bands * pairs, config.heads, config.dim_head)
     assert witness.get_total_flops() == report.linear + report.frequency_attention + executed
     if window is None:

@@ -1,4 +1,4 @@
-"""Where attention looks, held against weights computed whole."""
+"""Where attention looks, checked against weights computed whole."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.conftest import TINY
-from wsa_lightning.attention.pattern import allowed
+from wsa_lightning.attention import Pattern
 from wsa_lightning.attention.reference import reference
 from wsa_lightning.errors import UserError
 from wsa_lightning.locality import measure, recommended_window, recommended_windows
@@ -20,9 +20,9 @@ from wsa_lightning.models import Roformer, transformer
 RATE = TINY.sample_rate
 
 
-def whole_weights(q: Tensor, k: Tensor, window: int | None, sinks: int, dilation: int) -> Tensor:
+def whole_weights(q: Tensor, k: Tensor, pattern: Pattern) -> Tensor:
     """(sequences, heads, L, L) in one piece."""
-    seen = allowed(q.shape[-2] - sinks, window, sinks, dilation)
+    seen = pattern.mask(q.shape[-2] - pattern.sinks)
     return (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(~seen, float("-inf")).softmax(-1)
 
 
@@ -37,14 +37,15 @@ def test_block_by_block_sums_equal_those_of_the_whole_map(
     frames: int, sinks: int, pattern: tuple[int | None, int], sequences: int
 ) -> None:
     window, dilation = pattern
+    own = Pattern(window, sinks, dilation)
     torch.manual_seed(frames)
     q, k, v = (2 * torch.randn(sequences, 2, sinks + frames, 4) for _ in range(3))
     observer = Observer(reference)
-    out = observer(q, k, v, window=window, sinks=sinks, dilation=dilation)
-    torch.testing.assert_close(out, reference(q, k, v, window=window, sinks=sinks, dilation=dilation))
+    out = observer(q, k, v, own)
+    torch.testing.assert_close(out, reference(q, k, v, own))
     found = observer.statistics("time", 0, 0)
 
-    weights = whole_weights(q, k, window, sinks, dilation)[:, :, sinks:].double()  # (n, H, T, S + T)
+    weights = whole_weights(q, k, own)[:, :, sinks:].double()  # (n, H, T, S + T)
     far = (torch.arange(frames)[:, None] - torch.arange(frames)).abs()
     on_frames = weights[..., sinks:]
     for reach in {0, frames // 3, frames - 1}:
@@ -60,7 +61,7 @@ def test_block_by_block_sums_equal_those_of_the_whole_map(
 def test_a_head_that_looks_at_everything_alike_gives_the_even_curve() -> None:
     q = torch.zeros(1, 1, 200, 4)
     observer = Observer(reference)
-    observer.observe(q, q, None, 0)
+    observer.observe(q, q, Pattern())
     found = observer.statistics("time", 0, 0)
     torch.testing.assert_close(found.within[0], even_share(200), atol=1e-6, rtol=1e-5)
     assert found.entropy.exp().item() == pytest.approx(200, rel=1e-4)
@@ -72,7 +73,7 @@ def test_songs_of_different_lengths_are_averaged_over_their_queries() -> None:
     zeros = torch.zeros(1, 1, 100, 4)
     observer = Observer(reference)
     for frames in (10, 100):
-        observer.observe(zeros[:, :, :frames], zeros[:, :, :frames], None, 0)
+        observer.observe(zeros[:, :, :frames], zeros[:, :, :frames], Pattern())
     expected = (10 * (1 / 10) + 100 * (1 / 100)) / 110
     found = observer.statistics("time", 0, 0)
     assert found.within[0, 0].item() == pytest.approx(expected)
@@ -85,7 +86,7 @@ def test_songs_of_different_lengths_are_averaged_over_their_queries() -> None:
 def test_a_map_holds_multiples_of_even_attention_however_long_the_song(frames: int) -> None:
     zeros = torch.zeros(2, 2, frames, 4)
     observer = Observer(reference)
-    observer.observe(zeros, zeros, None, 0)
+    observer.observe(zeros, zeros, Pattern())
     drawn = observer.statistics("time", 0, 0).map
     torch.testing.assert_close(drawn, torch.ones(min(frames, MAP), min(frames, MAP)), atol=1e-4, rtol=0)
 
@@ -94,7 +95,7 @@ def local_head(reach: int, frames: int = 400) -> HeadStatistics:
     """Statistics of one head whose weights are even within +-reach and zero beyond."""
     zeros = torch.zeros(1, 1, frames, 4)
     observer = Observer(reference)
-    observer.observe(zeros, zeros, max(1, 2 * reach), 0)
+    observer.observe(zeros, zeros, Pattern(max(1, 2 * reach)))
     return observer.statistics("time", 0, 0)
 
 

@@ -7,7 +7,7 @@ import torch
 
 from tests.conftest import TINY
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import Roformer, RoformerConfig, describe_window
+from wsa_lightning.models import Roformer, RoformerConfig, TimeAttention, describe_patterns
 from wsa_lightning.models.roformer import Layer
 
 DEEP = replace(TINY, depth=2, sinks=2)
@@ -56,7 +56,7 @@ def test_a_dilated_layer_hears_as_far_as_its_dilation_reaches_and_a_plain_one_do
 @pytest.mark.parametrize(
     ("dilation", "words"),
     [
-        ([1, 2, 4], r"dilation is \[1, 2, 4\], 3 numbers: expected 2, one a layer, or a single one for all"),
+        ([1, 2, 4], r"dilation is \[1, 2, 4\], 3 values: expected 2, one a layer, or a single one for all"),
         (10**30, "dilation is 10{30}: expected at most"),
         (0, "dilation is 0: expected at least 1"),
         ([1, "far"], "dilation is 'far': expected an integer, or a list of them"),
@@ -75,8 +75,8 @@ def test_what_are_no_dilations_is_refused_in_one_line(dilation: object, words: s
 @pytest.mark.parametrize(
     ("window", "words"),
     [
-        ([4, 4, 4], r"window is \[4, 4, 4\], 3 windows: expected 2, one a layer, or a single one for all"),
-        ([], r"window is \[\], 0 windows: expected 2"),
+        ([4, 4, 4], r"window is \[4, 4, 4\], 3 values: expected 2, one a layer, or a single one for all"),
+        ([], r"window is \[\], 0 values: expected 2"),
         ([4, 0], "window is 0: expected a width of at least 1 frame, or null"),
         ([4, "wide"], "window is 'wide': expected an integer, null, or a list of them"),
         ([4, True], "window is True: expected an integer"),
@@ -91,11 +91,15 @@ def test_what_are_no_windows_is_refused_in_one_line(window: object, words: str) 
 
 def test_windows_survive_as_plain_data_and_have_a_short_name() -> None:
     for config in (replace(DEEP, window=[4, None]), replace(DEEP, window=[4, 16], dilation=[1, 8])):
-        assert config.to_dict()["window"] == list(config.windows)
+        assert config.to_dict()["window"] == [pattern.window for pattern in config.patterns]
         assert RoformerConfig.from_dict(config.to_dict()) == config
         assert hash(config)
     assert replace(DEEP, window=6, dilation=[3, 3]) == replace(DEEP, window=6, dilation=3)
-    assert [describe_window(*pattern) for pattern in ((16, 8), ((4, 16), (1, 8)), ((4, 16), 2), (16, (1, 8)))] == [
+    assert [str(TimeAttention(*pattern)) for pattern in ((16, 8), ((4, 16), (1, 8)), ((4, 16), 2), (16, (1, 8)))] == [
         "16/8", "4,16/8", "4/2,16/2", "16,16/8",
     ]  # fmt: skip
-    assert [describe_window(window) for window in (None, 10, (4, None))] == ["full", "10", "4,full"]
+    assert [describe_patterns(replace(DEEP, window=window)) for window in (None, 10, (4, None))] == [
+        "full",
+        "10",
+        "4,full",
+    ]

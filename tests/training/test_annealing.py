@@ -10,6 +10,7 @@ import torch
 
 from tests.conftest import TINY
 from tests.training.recipe import recipe
+from wsa_lightning.attention import Pattern
 from wsa_lightning.checkpoints import save
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer, Window
@@ -28,7 +29,7 @@ def deep_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def windows(student: Any) -> tuple[int | None, ...]:
-    return tuple(layer.time.blocks[0].attention.window for layer in student.net.layers)
+    return tuple(layer.time.blocks[0].attention.pattern.window for layer in student.net.layers)
 
 
 class Spy(L.Callback):
@@ -77,12 +78,12 @@ def test_a_dilated_layer_is_plain_while_that_reaches_further_than_its_own(deep_t
     student = StudentModule(window=[4, 16], dilation=[1, 8], loss={"audio/l1": 1.0})
     student.teacher = FrozenTeacher(str(deep_teacher))
     student.net = student.initial_network()
-    assert student.net.config.patterns == ((4, 1), (16, 8))
+    assert student.net.config.patterns == (Pattern(4, 4), Pattern(16, 4, 8))
 
     def patterns(least: int | None) -> list[tuple[int, int]]:
         widen(student, least)
         attentions = [layer.time.blocks[0].attention for layer in student.net.layers]
-        return [(attention.window, attention.dilation) for attention in attentions]
+        return [(attention.pattern.window, attention.pattern.dilation) for attention in attentions]
 
     assert patterns(200) == [(200, 1), (200, 1)]
     assert patterns(100) == [(100, 1), (16, 8)]

@@ -207,7 +207,8 @@ def test_sinks_with_a_learning_rate_of_their_own_learn_by_it_and_without_decay(
         ("network", 0.5, len(list(student.net.parameters())) - 1),
         ("sinks", 0.0, 1),
     ]
-    began = to_student(distillation.teacher.network, window=6, sinks=2, sink_start="random").state_dict()
+    teacher = distillation.teacher.network
+    began = to_student(teacher, replace(teacher.config, window=6, sinks=2), sink_start="random").state_dict()
     changed = {name for name, value in student.net.state_dict().items() if not torch.equal(value, began[name])}
     assert changed == {"sinks"}
 
@@ -260,7 +261,8 @@ def test_the_noise_of_sinks_follows_the_seed_and_sinks_of_a_teacher_are_reused_w
     assert torch.equal(sinks(0, tiny_teacher), sinks(0, tiny_teacher))
     assert not torch.equal(sinks(0, tiny_teacher), sinks(1, tiny_teacher))
     assert "Reusing" not in caplog.text
-    own = to_student(load(tiny_teacher), window=6, sinks=2, seed=7)
+    teacher = load(tiny_teacher)
+    own = to_student(teacher, replace(teacher.config, window=6, sinks=2), seed=7)
     save(own, tmp_path / "own.safetensors")
     assert torch.equal(sinks(0, tmp_path / "own.safetensors"), own.sinks)
     assert "Reusing the teacher's 2 sinks; model.sink_start is ignored." in caplog.text

@@ -64,7 +64,7 @@ def test_without_a_checkpoint_the_untrained_student_is_scored_beside_its_teacher
 ) -> None:
     """Every figure in the CSV is what the public functions say of the songs."""
     teacher = load(tiny_teacher)
-    models = {"teacher": teacher, "student": to_student(teacher, window=4, sinks=0)}
+    models = {"teacher": teacher, "student": to_student(teacher, replace(teacher.config, window=4, sinks=0))}
     found = {(row["song"], row["model"]): row for row in rows(untrained)}
     assert list(rows(untrained)[0]) == COLUMNS
     assert len(found) == 4
@@ -174,7 +174,7 @@ def test_a_song_that_fails_is_reported_and_sinks_nobody(
         audio, rate = soundfile.read(spoiled / "vocals.wav", dtype="float32")
         audio = audio[:-7] if name == "wrong length" else np.full_like(audio, np.nan)
         soundfile.write(spoiled / "vocals.wav", audio, rate, subtype="FLOAT")
-    save(to_student(load(tiny_teacher), window=6, sinks=1), tmp_path / "student.safetensors")
+    save(load(tiny_teacher, window=6, sinks=1), tmp_path / "student.safetensors")
     result = wsa(
         *test_options(root, tiny_teacher, tmp_path), "--ckpt_path", tmp_path / "student.safetensors",
         "--evaluation.metrics", "[usdr]", "--evaluation.audio_songs", 0,

@@ -20,7 +20,7 @@ from wsa_lightning.training.callbacks.distillation import DistillationCallback
 from wsa_lightning.training.evaluation import artifacts, card
 from wsa_lightning.training.evaluation.cache import TeacherScores
 from wsa_lightning.training.evaluation.callback import EvaluationCallback
-from wsa_lightning.training.evaluation.results import Results
+from wsa_lightning.training.evaluation.outcome import Outcome
 
 
 @pytest.fixture(autouse=True)
@@ -160,14 +160,14 @@ def test_retained_is_a_ratio_of_sdrs_and_stands_only_where_a_ratio_means_somethi
             for name, value in figures.items()
         }
 
-    results = Results(
+    outcome = Outcome(
         songs=["Song"], seconds=[1.0], stems=["vocals"], scored=[0], cards={}, failed={}, resamples=100,
         scores={
             "teacher": one_song(usdr=10.0, csdr=0.4, si_sdr=8.0, bleedless=7.7, leakage=-20.0),
             "student": one_song(usdr=9.0, csdr=0.8, si_sdr=-1.0, bleedless=24.3, leakage=-10.0),
         },
     )  # fmt: skip
-    assert results.retained() == {"usdr": pytest.approx(0.9)}
+    assert outcome.retained() == {"usdr": pytest.approx(0.9)}
 
 
 @pytest.mark.parametrize(

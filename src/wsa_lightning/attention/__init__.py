@@ -1,20 +1,6 @@
 """Floor 1: the windowed sink attention operator; imports torch alone."""
 
-from wsa_lightning.attention.operator import backends, windowed_sink_attention
-from wsa_lightning.attention.pattern import (
-    allowed,
-    allowed_pairs,
-    attention_flops,
-    check_pattern,
-    paper_pairs,
-)
+from wsa_lightning.attention.operator import Backend, attend, backends, windowed_sink_attention
+from wsa_lightning.attention.pattern import Pattern, attention_flops
 
-__all__ = [
-    "allowed",
-    "allowed_pairs",
-    "attention_flops",
-    "backends",
-    "check_pattern",
-    "paper_pairs",
-    "windowed_sink_attention",
-]
+__all__ = ["Backend", "Pattern", "attend", "attention_flops", "backends", "windowed_sink_attention"]

@@ -1,8 +1,8 @@
-"""Windowed sink attention on the CPU in one pass over memory: ``kernel.cpp``, compiled where it is first used.
+"""Windowed sink attention on the CPU in one pass over memory: ``kernel.cpp``, compiled when it is first used.
 
-A C++ compiler (``$CXX``, or ``c++`` on the path) makes the library once a machine, in some seconds, and keeps it in
-the user's cache folder (``WSA_LIGHTNING_CACHE`` names another). Nothing else is needed: no headers of PyTorch, no
-build tools. Half precision is computed in fp32, some sequences at a time.
+A C++ compiler (``$CXX``, or ``c++`` on the path) builds the library once per machine, in some seconds; it stays in the
+user's cache folder (``WSA_LIGHTNING_CACHE`` names another). Nothing else is needed: no headers of PyTorch, no build
+tools. Half precision is computed in fp32, some sequences at a time.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsa_lightning.attention.layout import empty_rows
-from wsa_lightning.attention.pattern import is_full
+from wsa_lightning.attention.pattern import Pattern
 from wsa_lightning.errors import UserError
 from wsa_lightning.machine import cache_folder
 
@@ -41,7 +41,7 @@ HALF_PRECISION_BYTES = 32 << 20
 
 
 def why_not() -> str | None:
-    """Why the library cannot be had on this machine, or None where it can; compiles on the first call."""
+    """Why the library cannot be used on this machine, or None where it can; compiles on the first call."""
     return _failure()
 
 
@@ -56,12 +56,12 @@ def _failure() -> str | None:
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None)
         lines = (said if isinstance(said, str) and said.strip() else str(error)).strip().splitlines()
-        # A compiler ends on a caret or a count; what is wrong stands above.
+        # A compiler's last line is a caret or a count; the error itself is above.
         return next((line for line in lines if "error:" in line), lines[-1] if lines else type(error).__name__)
     return None
 
 
-def cpp(q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int, dilation: int = 1) -> Tensor:
+def cpp(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tensor:
     """Windowed sink attention on the CPU; q, k, v and result are (batch, heads, sinks + frames, dim_head)."""
     if reason := why_not():
         raise UserError(
@@ -70,33 +70,37 @@ def cpp(q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int, dila
         )
     if q.device.type not in ("cpu", "meta"):
         raise UserError(f"attention backend 'cpp' runs on the CPU, the tensors are on {q.device}: use backend auto")
-    if window is None or is_full(q.shape[-2] - sinks, window, dilation):
+    if pattern.is_full(q.shape[-2] - pattern.sinks):
         return F.scaled_dot_product_attention(q, k, v)
-    out, _ = _attend(q.to(v.dtype), k.to(v.dtype), v, window // 2, sinks, dilation)
+    out, _ = _attend(q.to(v.dtype), k.to(v.dtype), v, [pattern.half, pattern.sinks, pattern.dilation])
     return out
 
 
 @torch.library.custom_op(
     "wsa_lightning::cpp_attention",
     mutates_args=(),
-    schema="(Tensor q, Tensor k, Tensor v, int half, int sinks, int dilation) -> (Tensor, Tensor)",
+    schema="(Tensor q, Tensor k, Tensor v, int[] pattern) -> (Tensor, Tensor)",
 )
-def _attend(q: Tensor, k: Tensor, v: Tensor, half: int, sinks: int, dilation: int) -> tuple[Tensor, Tensor]:
-    """Result, and the log of each softmax's sum (batch, heads, positions), which the backward pass needs."""
-    out, lse = _empty_result(q, k, v, half, sinks, dilation)
+def _attend(q: Tensor, k: Tensor, v: Tensor, pattern: list[int]) -> tuple[Tensor, Tensor]:
+    """Result, and the log of each softmax's sum (batch, heads, positions), which the backward pass needs.
+
+    ``pattern``: half a window, sinks, dilation, in the order of ``kernel.cpp``.
+    """
+    out, lse = _empty_result(q, k, v, pattern)
+    sinks = pattern[1]
 
     def forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor) -> None:
         batch, heads, length, dim_head = q.shape
         pieces = -(-(length - sinks) // _library().frames_in_a_piece())
         parts = q.new_empty(batch, heads, pieces, sinks, dim_head + 2)
-        _call("forward", (q, k, v, out), (lse, parts), half, sinks, dilation)
+        _call("forward", (q, k, v, out), (lse, parts), pattern)
 
     _some_sequences_at_a_time(forward, (q, k, v), (out,), lse)
     return out, lse
 
 
 @_attend.register_fake
-def _empty_result(q: Tensor, k: Tensor, v: Tensor, half: int, sinks: int, dilation: int) -> tuple[Tensor, Tensor]:
+def _empty_result(q: Tensor, k: Tensor, v: Tensor, pattern: list[int]) -> tuple[Tensor, Tensor]:
     lse = q.new_empty(q.shape[:-1], dtype=torch.float64 if q.dtype == torch.float64 else torch.float32)
     return empty_rows(v), lse
 
@@ -104,11 +108,11 @@ def _empty_result(q: Tensor, k: Tensor, v: Tensor, half: int, sinks: int, dilati
 @torch.library.custom_op(
     "wsa_lightning::cpp_attention_backward",
     mutates_args=(),
-    schema="(Tensor q, Tensor k, Tensor v, Tensor out, Tensor slope, Tensor lse, int half, int sinks, int dilation)"
+    schema="(Tensor q, Tensor k, Tensor v, Tensor out, Tensor gradient, Tensor lse, int[] pattern)"
     " -> (Tensor, Tensor, Tensor)",
 )
 def _attend_backward(
-    q: Tensor, k: Tensor, v: Tensor, out: Tensor, slope: Tensor, lse: Tensor, half: int, sinks: int, dilation: int
+    q: Tensor, k: Tensor, v: Tensor, out: Tensor, gradient: Tensor, lse: Tensor, pattern: list[int]
 ) -> tuple[Tensor, Tensor, Tensor]:
     dq, dk, dv = (empty_rows(x) for x in (q, k, v))
 
@@ -116,31 +120,31 @@ def _attend_backward(
         *rows, lse = tensors
         for total in rows[-3:]:
             total.zero_()
-        _call("backward", rows, (lse,), half, sinks, dilation)
+        _call("backward", rows, (lse,), pattern)
 
-    _some_sequences_at_a_time(backward, (q, k, v, out, slope), (dq, dk, dv), lse)
+    _some_sequences_at_a_time(backward, (q, k, v, out, gradient), (dq, dk, dv), lse)
     return dq, dk, dv
 
 
 @_attend_backward.register_fake
 def _(
-    q: Tensor, k: Tensor, v: Tensor, out: Tensor, slope: Tensor, lse: Tensor, half: int, sinks: int, dilation: int
+    q: Tensor, k: Tensor, v: Tensor, out: Tensor, gradient: Tensor, lse: Tensor, pattern: list[int]
 ) -> tuple[Tensor, Tensor, Tensor]:
     return empty_rows(q), empty_rows(k), empty_rows(v)
 
 
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    q, k, v, ctx.half, ctx.sinks, ctx.dilation = inputs
+    q, k, v, ctx.pattern = inputs
     ctx.save_for_backward(q, k, v, *output)
     ctx.mark_non_differentiable(output[1])
 
 
-def _slopes(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _gradients(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     q, k, v, out, lse = ctx.saved_tensors
-    return (*_attend_backward(q, k, v, out, slope, lse, ctx.half, ctx.sinks, ctx.dilation), None, None, None)
+    return (*_attend_backward(q, k, v, out, gradient, lse, ctx.pattern), None)
 
 
-_attend.register_autograd(_slopes, setup_context=_save_for_backward)
+_attend.register_autograd(_gradients, setup_context=_save_for_backward)
 
 
 def _some_sequences_at_a_time(
@@ -164,16 +168,16 @@ def _some_sequences_at_a_time(
 
 
 def _readable(x: Tensor) -> Tensor:
-    """The numbers of a head side by side, as the kernel reads them; all other strides are its own matter."""
+    """The numbers of a head side by side, as the kernel reads them; it takes any other strides."""
     return x if x.stride(-1) == 1 else x.contiguous()
 
 
-def _call(work: str, rows: Any, plain: tuple[Tensor, ...], half: int, sinks: int, dilation: int) -> None:
-    """Hand pointers and strides to the library; ``rows`` are (B, H, L, E), ``plain`` are contiguous."""
+def _call(work: str, rows: Any, plain: tuple[Tensor, ...], pattern: list[int]) -> None:
+    """Pass pointers and strides to the library; ``rows`` are (B, H, L, E), ``plain`` are contiguous."""
     batch, heads, length, dim_head = rows[0].shape
     pointers = [x.data_ptr() for x in (*rows, *plain)]
     strides = [stride for x in rows for stride in x.stride()[:3]]
-    sizes = [batch, heads, length, dim_head, half, sinks, dilation, torch.get_num_threads()]
+    sizes = [batch, heads, length, dim_head, *pattern, torch.get_num_threads()]
     function = getattr(_library(), f"{work}_{'double' if rows[0].dtype == torch.float64 else 'float'}")
     function(
         (ctypes.c_void_p * len(pointers))(*pointers),
@@ -198,7 +202,7 @@ def _library() -> ctypes.CDLL:
 
 
 def _fingerprint(compiler: str) -> str:
-    """Names the source, how it is compiled, and the processor: a home folder may be shared by unlike machines."""
+    """Identifies the source, the flags and the processor: machines that differ may share a home folder."""
     info = Path("/proc/cpuinfo")
     flags = (
         [line for line in info.read_text().splitlines() if line.startswith(("flags", "Features"))]
@@ -210,15 +214,15 @@ def _fingerprint(compiler: str) -> str:
 
 
 def _compile(compiler: str, path: Path) -> None:
-    """Compile to a name of its own and rename, for several processes may do so at once."""
+    """Compile to a temporary file and rename it, because several processes may compile at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     logger.info("compiling the attention kernel with %s, once for this machine", compiler)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / "kernel.so"
-        command = [compiler, *FLAGS, str(SOURCE), "-o", str(made)]
+        built = Path(folder) / "kernel.so"
+        command = [compiler, *FLAGS, str(SOURCE), "-o", str(built)]
         try:
             subprocess.run([*command, "-fopenmp"], check=True, capture_output=True, text=True, timeout=120)
         except subprocess.CalledProcessError:
-            # Apple's compiler knows no OpenMP: one thread, then.
+            # Apple's compiler has no OpenMP: compile for one thread.
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
-        made.replace(path)
+        built.replace(path)

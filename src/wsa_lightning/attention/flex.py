@@ -5,6 +5,7 @@ masked attention and forward only, so that the pattern can be checked there.
 """
 
 import functools
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,29 +13,29 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
-from wsa_lightning.attention.pattern import is_full, reach
+from wsa_lightning.attention.pattern import Pattern
 from wsa_lightning.errors import UserError
 
 
-def block_size(width: int) -> int:
-    """Positions in a block of scores, computed or left out as a whole: 64 for what is narrower than that, else 128."""
-    return 64 if width <= 64 else 128
+def positions_in_a_block(pattern: Pattern) -> int:
+    """Positions in a block of scores, computed or skipped as a whole: 64 for a narrow pattern, else 128."""
+    return 64 if 2 * pattern.reach <= 64 else 128
 
 
-def flex(q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int, dilation: int = 1) -> Tensor:
+def flex(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tensor:
     """Windowed sink attention by FlexAttention; q, k, v and result are (batch, heads, sinks + frames, dim_head)."""
     length = q.shape[-2]
-    if window is None or is_full(length - sinks, window, dilation):
+    if pattern.is_full(length - pattern.sinks):
         return F.scaled_dot_product_attention(q, k, v)
     q, k = q.to(v.dtype), k.to(v.dtype)
-    mask = block_mask(length, window, sinks, q.device, torch.is_inference_mode_enabled(), dilation)
+    mask = block_mask(pattern, length, q.device, torch.is_inference_mode_enabled())
     if q.device.type == "cpu":
         if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
             raise UserError("attention backend 'flex' has no backward pass on the CPU: use backend auto")
         return flex_attention(q, k, v, block_mask=mask)
     if reason := why_not(q):
         raise UserError(f"attention backend 'flex' cannot take these tensors: {reason}. Use backend auto")
-    return _compiled()(q, k, v, block_mask=mask, kernel_options=_kernel_options(window * dilation))
+    return _compiled()(q, k, v, block_mask=mask, kernel_options=_kernel_options(pattern))
 
 
 def why_not(q: Tensor) -> str | None:
@@ -50,24 +51,25 @@ def why_not(q: Tensor) -> str | None:
 
 
 @functools.lru_cache(maxsize=16)
-def block_mask(
-    length: int, window: int, sinks: int, device: torch.device, inference: bool = False, dilation: int = 1
-) -> BlockMask:
-    """Which blocks of scores lie within reach, in closed form: a dense mask would take length² memory.
+def block_mask(pattern: Pattern, length: int, device: torch.device, inference: bool = False) -> BlockMask:
+    """Which blocks of scores hold an allowed pair, in closed form: a dense mask would take length² memory.
 
-    ``inference`` parts the cache: no backward pass may save a mask that was made in inference mode.
+    Of a dilated pattern, every block within reach counts. ``inference`` separates the cache, because no backward pass
+    may save a mask that was made in inference mode.
     """
-    block, farthest = block_size(window * dilation), reach(window, dilation)
+    block = positions_in_a_block(pattern)
     start = torch.arange(0, length, block, device=device)
     query, key = start[:, None], start[None, :]
-    gap = (query - key).abs() - (block - 1)  # between the nearest positions of two blocks
-    met = (query < sinks) | (key < sinks) | (gap <= farthest)  # (n, n)
-    # The blocks a row meets come first, in order.
+    # Two blocks hold an allowed pair if their first positions are one (sinks) or their nearest positions are.
+    nearest_query = torch.where(query < key, query + block - 1, query)
+    nearest_key = torch.where(key < query, key + block - 1, key)
+    undilated = replace(pattern, window=2 * pattern.reach + 1, dilation=1)
+    met = undilated.allows(query, key) | undilated.allows(nearest_query, nearest_key)  # (n, n)
+    # The blocks that a row needs come first, in order.
     order = met.int().argsort(dim=-1, descending=True, stable=True).to(torch.int32)
 
     def seen(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        apart = (query - key).abs()
-        return (query < sinks) | (key < sinks) | ((apart <= farthest) & (apart % dilation == 0))
+        return pattern.allows(query, key)
 
     return BlockMask.from_kv_blocks(
         met.sum(-1, dtype=torch.int32)[None, None],
@@ -78,9 +80,9 @@ def block_mask(
     )
 
 
-def _kernel_options(width: int) -> dict[str, Any]:
+def _kernel_options(pattern: Pattern) -> dict[str, Any]:
     """Tiles that divide the blocks: FlexAttention's own choice may be larger than 64."""
-    if block_size(width) > 64:
+    if positions_in_a_block(pattern) > 64:
         return {}
     return {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_M1": 32, "BLOCK_N1": 64, "BLOCK_M2": 64, "BLOCK_N2": 32}
 

@@ -98,7 +98,7 @@ template <int D> struct Row<D, float, true> {
             Vector sums[LANES];
             for (int j = 0; j < LANES; ++j) {
                 sums[j] = products(others);
-                // After the last row comes the last row again; nobody reads what that gives.
+                // The last row repeats until the vector is full; the extra products are never read.
                 others += first + j + 1 < count ? step : 0;
             }
             sum_lanes(sums);
@@ -288,37 +288,37 @@ template <class Real> struct Forward {
 
 template <class Real> struct Backward {
     Shape s;
-    Rows<const Real> q, k, v, out, slope;  // slope: of the loss by `out`
+    Rows<const Real> q, k, v, out, gradient;  // gradient: of the loss with respect to `out`
     const Real* lse;
     Rows<Real> dq, dk, dv;  // dk and dv begin as zeros; so do the sinks' rows of dq
     Real scale;
 
     template <int D> struct Query {
         Row<D, Real> query, given;
-        Real norm, delta;  // delta: what the softmax takes off the slope of every weight
+        Real norm, delta;  // delta: what the softmax subtracts from the gradient of every weight
     };
 
     template <int D> Query<D> query(int64_t b, int64_t h, int64_t i) const {
-        const Row<D, Real> given(slope.at(b, h, i), s.dim);
+        const Row<D, Real> given(gradient.at(b, h, i), s.dim);
         return {Row<D, Real>(q.at(b, h, i), s.dim), given, lse[s.row(b, h, i)], given.dot(out.at(b, h, i))};
     }
 
-    // One query against the keys of a span: its part of their slopes, and theirs of its own.
+    // One query against the keys of a span: adds to their gradients, and to its own.
     template <int D>
     void meet(const Query<D>& one, int64_t b, int64_t h, Span keys, Sum<D, Real>& own, Real* weights) const {
         const int64_t count = keys.count(), whole = padded(count);
-        Real* slopes = weights + whole;
+        Real* gradients = weights + whole;
         one.query.dots(k.at(b, h, keys.first), keys.step * k.strides.position, count, scale, weights);
-        one.given.dots(v.at(b, h, keys.first), keys.step * v.strides.position, count, 1, slopes);
-        for (int64_t j = count; j < whole; ++j) weights[j] = slopes[j] = 0;
+        one.given.dots(v.at(b, h, keys.first), keys.step * v.strides.position, count, 1, gradients);
+        for (int64_t j = count; j < whole; ++j) weights[j] = gradients[j] = 0;
         for (int64_t j = 0; j < whole; ++j) {
             weights[j] = exponential(weights[j] - one.norm);
-            slopes[j] = weights[j] * (slopes[j] - one.delta) * scale;
+            gradients[j] = weights[j] * (gradients[j] - one.delta) * scale;
         }
-        own.add(slopes, k.at(b, h, keys.first), keys.step * k.strides.position, count);
+        own.add(gradients, k.at(b, h, keys.first), keys.step * k.strides.position, count);
         Real *key = dk.at(b, h, keys.first), *value = dv.at(b, h, keys.first);
         for (int64_t j = 0; j < count; ++j) {
-            one.query.add_to(key + j * keys.step * dk.strides.position, slopes[j]);
+            one.query.add_to(key + j * keys.step * dk.strides.position, gradients[j]);
             one.given.add_to(value + j * keys.step * dv.strides.position, weights[j]);
         }
     }
@@ -388,7 +388,7 @@ template <class Real> void forward(Arguments<Real> a, const int64_t* sizes, doub
         shape_of(sizes), a.in(0), a.in(1), a.in(2), a.to(3), a.plain(4), a.plain(5), static_cast<Real>(scale)});
 }
 
-// rows: q, k, v, out, slope, dq, dk, dv; lse
+// rows: q, k, v, out, gradient, dq, dk, dv; lse
 template <class Real> void backward(Arguments<Real> a, const int64_t* sizes, double scale) {
     run_width(Backward<Real>{shape_of(sizes), a.in(0), a.in(1), a.in(2), a.in(3), a.in(4), a.plain(8), a.to(5), a.to(6),
                              a.to(7), static_cast<Real>(scale)});

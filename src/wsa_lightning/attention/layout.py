@@ -1,30 +1,42 @@
-"""How frames are cut into blocks of queries, which keys each block meets, and how rows lie in memory."""
+"""How frames are cut into blocks of queries, which keys each block needs, and how rows lie in memory."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from wsa_lightning.attention.pattern import Pattern
 
-def block_size(window: int) -> int:
-    """Queries in a block: wide enough to amortise the halo of a wide window, 32 at least."""
-    return max(32, 1 << (window // 2).bit_length())
+
+def queries_in_a_block(pattern: Pattern) -> int:
+    """Queries in a block: enough to amortise the halo of a wide window, 32 at least."""
+    return max(32, 1 << pattern.half.bit_length())
 
 
 def block_mask(
-    frames: int, blocks: range, block: int, half: int, sinks: int, device: torch.device, dilation: int = 1
+    pattern: Pattern, frames: int, device: torch.device, *, first: int = 0, stop: int | None = None
 ) -> Tensor:
-    """(dilation, blocks, block, S + block + 2 half) bool: sinks, and frames that exist and lie within half a window.
+    """What the queries of blocks see: (dilation, blocks, block, S + block + 2 half) bool.
 
-    A block holds every ``dilation``-th frame from one of the first ``dilation`` on.
+    A block holds every ``dilation``-th frame from one of the first ``dilation`` on. Its keys are the sinks, and the
+    frames of the block with half a window before and after it.
+
+    Args:
+        pattern: windowed.
+        frames: frames that exist; the last blocks are padded.
+        device: of the result.
+        first: the first block.
+        stop: after the last block; None is the number of all blocks.
     """
-    first = torch.arange(dilation, device=device)[:, None, None, None]
-    start = torch.arange(blocks.start, blocks.stop, device=device)[:, None, None] * block
-    query = start + torch.arange(block, device=device)[None, :, None]
-    key = start - half + torch.arange(block + 2 * half, device=device)[None, None, :]
-    exists = (key >= 0) & (key * dilation + first < frames)
+    block, half, dilation = queries_in_a_block(pattern), pattern.half, pattern.dilation
+    stop = -(-frames // (block * dilation)) if stop is None else stop
+    remainder = torch.arange(dilation, device=device)[:, None, None]
+    start = torch.arange(first, stop, device=device)[:, None] * block
+    query = ((start + torch.arange(block, device=device)) * dilation + remainder)[..., None]  # (d, n, b, 1)
+    key = ((start - half + torch.arange(block + 2 * half, device=device)) * dilation + remainder)[:, :, None]
     # A padded query sees its padded neighbours: a row that sees nothing would be NaN, in the backward pass too.
-    seen = ((query - key).abs() <= half) & (exists | (query * dilation + first >= frames))
-    return F.pad(seen, (sinks, 0), value=True)
+    exists = ((key >= 0) & (key < frames)) | (query >= frames)
+    sinks = torch.arange(pattern.sinks, device=device)
+    query, key = pattern.sinks + query, pattern.sinks + key
+    return torch.cat((pattern.allows(query, sinks), pattern.allows(query, key) & exists), dim=-1)
 
 
 def empty_rows(like: Tensor, dtype: torch.dtype | None = None) -> Tensor:

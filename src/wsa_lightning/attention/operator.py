@@ -1,4 +1,4 @@
-"""The operator's one door: pick a backend, check the arguments, compute windowed sink attention."""
+"""The operator's entry points: pick a backend, check the arguments, compute windowed sink attention."""
 
 import functools
 import logging
@@ -12,7 +12,7 @@ from wsa_lightning.attention.cpp import cpp
 from wsa_lightning.attention.cpp import why_not as why_not_cpp
 from wsa_lightning.attention.flex import flex
 from wsa_lightning.attention.flex import why_not as why_not_flex
-from wsa_lightning.attention.pattern import check_pattern, narrowed
+from wsa_lightning.attention.pattern import Pattern
 from wsa_lightning.attention.reference import reference
 from wsa_lightning.errors import UserError
 
@@ -25,7 +25,7 @@ WIDEST_FOR_CPP = 128
 class Backend(Protocol):
     """One way to compute windowed sink attention; all agree with ``reference``, gradients included."""
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int, dilation: int = 1) -> Tensor:
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tensor:
         """(batch, heads, sinks + frames, dim_head) each, and so is the result."""
 
 
@@ -49,12 +49,12 @@ def resolve(backend: str | Backend) -> Backend:
     return _BACKENDS[backend]
 
 
-def _auto(q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int, dilation: int = 1) -> Tensor:
+def _auto(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tensor:
     """The fastest backend that can take these tensors here."""
-    name = _best(q, window)
+    name = _best(q, pattern.window)
     if not torch.compiler.is_compiling():
         _note(name, q.device.type)
-    return _BACKENDS[name](q, k, v, window=window, sinks=sinks, dilation=dilation)
+    return _BACKENDS[name](q, k, v, pattern)
 
 
 def _best(q: Tensor, window: int | None) -> str:
@@ -76,7 +76,7 @@ def _can_compile() -> bool:
 
 @functools.cache
 def _warn_without_compiler(reason: str) -> None:
-    logger.warning("time attention without a C++ compiler is slower: taking backend blocked, for %s", reason)
+    logger.warning("No C++ compiler (%s); falling back to the slower `blocked` backend.", reason)
 
 
 @functools.cache
@@ -96,7 +96,7 @@ def windowed_sink_attention(
 ) -> Tensor:
     """Attention in which frames see their neighbours and the sinks, and sinks see everything.
 
-    Source: arXiv 2510.25745, section 3; the exact mask is ``attention.pattern.allowed``.
+    Source: arXiv 2510.25745, section 3; the exact mask is ``Pattern(window, sinks, dilation).mask(frames)``.
 
     Args:
         q: queries (batch, heads, sinks + frames, dim_head), rotary embedding already applied.
@@ -108,16 +108,18 @@ def windowed_sink_attention(
         backend: ``auto``, one of ``backends()``, or a function; an explicit choice never falls back.
 
     Returns:
-        (batch, heads, sinks + frames, dim_head), in the dtype of ``v`` where the three agree.
+        (batch, heads, sinks + frames, dim_head), in the dtype of ``v`` if the three have the same.
 
     Raises:
         UserError: a window or dilation below 1, negative sinks, a null window with a dilation, fewer positions than
             sinks + 1, an unknown backend.
     """
-    check_pattern(window, sinks, dilation)
-    frames = q.shape[-2] - sinks
+    return attend(q, k, v, Pattern(window, sinks, dilation), backend)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, backend: str | Backend = "auto") -> Tensor:
+    """``windowed_sink_attention`` with a ``Pattern``."""
+    frames = q.shape[-2] - pattern.sinks
     if frames < 1:
-        raise UserError(f"{q.shape[-2]} positions hold {sinks} sinks and no frame: expected at least one frame")
-    if window is not None:
-        window, dilation = narrowed(window, dilation, frames)
-    return resolve(backend)(q, k, v, window=window, sinks=sinks, dilation=dilation)
+        raise UserError(f"{q.shape[-2]} positions hold {pattern.sinks} sinks and no frame: expected at least one frame")
+    return resolve(backend)(q, k, v, pattern.narrowed(frames))

@@ -1,7 +1,7 @@
 """``blocked`` on the CPU: a piece of some heads and some blocks at a time, in memory that all pieces share.
 
-A block's arithmetic is small, so moving data decides: fresh memory costs more than the products computed in it. All
-scratch memory is taken once a call and fits in the cache; the backward pass computes the weights anew instead of
+A block's arithmetic is small, so moving data dominates: fresh memory costs more than the products computed in it. All
+scratch memory is allocated once per call and fits in the cache; the backward pass recomputes the weights instead of
 keeping them. Half precision is computed in fp32.
 """
 
@@ -12,24 +12,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsa_lightning.attention.layout import block_mask, block_size, empty_rows
+from wsa_lightning.attention.layout import block_mask, empty_rows, queries_in_a_block
+from wsa_lightning.attention.pattern import Pattern
 
 ROWS_AT_A_TIME = 1 << 12
 """Queries of a piece, over its heads: about 10 MB of scratch memory at 64 numbers a head for narrow windows."""
 
 
-def attend_by_pieces(q: Tensor, k: Tensor, v: Tensor, window: int, sinks: int) -> Tensor:
-    """Windowed sink attention, (batch, heads, sinks + frames, dim_head) each; the window must not reach every frame."""
-    return _Attend.apply(q, k, v, window, sinks)  # type: ignore[no-untyped-call]
+def attend_by_pieces(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tensor:
+    """Windowed sink attention, (batch, heads, sinks + frames, dim_head) each.
+
+    The window must not reach every frame, and must not be dilated.
+    """
+    return _Attend.apply(q, k, v, pattern)  # type: ignore[no-untyped-call]
 
 
 class _Attend(torch.autograd.Function):
     @staticmethod
-    def forward(q: Tensor, k: Tensor, v: Tensor, window: int, sinks: int) -> Tensor:
+    def forward(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tensor:
         out = empty_rows(v)
         if out.numel() == 0:
             return out
-        cut = _Cut(q, window, sinks)
+        cut = _Cut(q, pattern)
         queries, keys, values = _Rows(cut), _Stretches(cut), _Stretches(cut)
         scores, weights, result = cut.scores(), cut.scores(), torch.empty_like(queries.blocks)
         with torch.autocast("cpu", enabled=False):
@@ -37,28 +41,28 @@ class _Attend(torch.autograd.Function):
                 cut.weigh(queries.load(q, piece), keys.load(k, piece), piece, scores, weights)
                 torch.bmm(weights, values.load(v, piece), out=result)
                 cut.frames_of(out, piece).copy_(queries.existing(result, piece))
-            if sinks:
+            if sinks := pattern.sinks:
                 out[:, :, :sinks] = F.scaled_dot_product_attention(q[:, :, :sinks], k, v)
         return out
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        q, k, v, ctx.window, ctx.sinks = inputs
+        q, k, v, ctx.pattern = inputs
         ctx.save_for_backward(q, k, v)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v = ctx.saved_tensors
         if v.numel() == 0:
-            return torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v), None, None
+            return torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v), None
         with torch.autocast("cpu", enabled=False):
-            dq, dk, dv = _slopes_by_sink_queries(q, k, v, slope, ctx.sinks)
-            _add_slopes_by_frames(_Cut(q, ctx.window, ctx.sinks), (q, k, v, slope), (dq, dk, dv))
-        return dq, dk, dv, None, None
+            dq, dk, dv = _gradients_by_sink_queries(q, k, v, gradient, ctx.pattern.sinks)
+            _add_gradients_by_frames(_Cut(q, ctx.pattern), (q, k, v, gradient), (dq, dk, dv))
+        return dq, dk, dv, None
 
 
-def _slopes_by_sink_queries(q: Tensor, k: Tensor, v: Tensor, slope: Tensor, sinks: int) -> tuple[Tensor, ...]:
+def _gradients_by_sink_queries(q: Tensor, k: Tensor, v: Tensor, gradient: Tensor, sinks: int) -> tuple[Tensor, ...]:
     """What the sinks' own rows give: all of dk and dv so far, and the first rows of dq."""
     dq = empty_rows(q)
     if sinks == 0:
@@ -66,14 +70,14 @@ def _slopes_by_sink_queries(q: Tensor, k: Tensor, v: Tensor, slope: Tensor, sink
     leaves = [x.detach().requires_grad_() for x in (q[:, :, :sinks], k, v)]
     with torch.enable_grad():
         out = F.scaled_dot_product_attention(leaves[0], leaves[1], leaves[2])
-    dq[:, :, :sinks], dk, dv = torch.autograd.grad(out, leaves, slope[:, :, :sinks])
+    dq[:, :, :sinks], dk, dv = torch.autograd.grad(out, leaves, gradient[:, :, :sinks])
     return dq, dk, dv
 
 
-def _add_slopes_by_frames(cut: "_Cut", inputs: tuple[Tensor, ...], slopes: tuple[Tensor, ...]) -> None:
+def _add_gradients_by_frames(cut: "_Cut", inputs: tuple[Tensor, ...], gradients: tuple[Tensor, ...]) -> None:
     """Fill the frames' rows of dq, and add to dk and dv what the frames give."""
-    q, k, v, slope = inputs
-    dq, dk, dv = slopes
+    q, k, v, gradient = inputs
+    dq, dk, dv = gradients
     queries, given, keys, values = _Rows(cut), _Rows(cut), _Stretches(cut), _Stretches(cut)
     scores, weights, of_weights = cut.scores(), cut.scores(), cut.scores()
     of_queries, of_keys = torch.empty_like(queries.blocks), torch.empty_like(keys.flat)
@@ -81,7 +85,7 @@ def _add_slopes_by_frames(cut: "_Cut", inputs: tuple[Tensor, ...], slopes: tuple
     of_sinks = [keys.flat.new_zeros(*x.shape[:2], cut.sinks, x.shape[-1]) for x in (k, v)]
     for piece in cut.pieces():
         cut.weigh(queries.load(q, piece), keys.load(k, piece), piece, scores, weights)
-        torch.bmm(given.load(slope, piece), values.load(v, piece).transpose(1, 2), out=scores)
+        torch.bmm(given.load(gradient, piece), values.load(v, piece).transpose(1, 2), out=scores)
         torch.ops.aten._softmax_backward_data.out(scores, weights, -1, scores.dtype, grad_input=of_weights)
         torch.baddbmm(of_queries, of_weights, keys.flat, beta=0, alpha=cut.scale, out=of_queries)
         cut.frames_of(dq, piece).copy_(queries.existing(of_queries, piece))
@@ -106,10 +110,10 @@ class _Piece(NamedTuple):
 class _Cut:
     """How (batch, heads, length, dim_head) is cut into pieces of equal size; the last one may end after the frames."""
 
-    def __init__(self, q: Tensor, window: int, sinks: int) -> None:
+    def __init__(self, q: Tensor, pattern: Pattern) -> None:
         self.batch, self.all_heads, length, self.dim_head = q.shape
-        self.frames, self.sinks = length - sinks, sinks
-        self.half, self.block = window // 2, block_size(window)
+        self.pattern, self.frames, self.sinks = pattern, length - pattern.sinks, pattern.sinks
+        self.half, self.block = pattern.half, queries_in_a_block(pattern)
         self.dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
         self.scale = self.dim_head**-0.5
         # All heads of a frame lie together in memory, so a piece takes heads first.
@@ -140,8 +144,8 @@ class _Cut:
         """0 where a query sees a key and -inf elsewhere, one block for all where all are alike."""
         first, stop = start // self.block, start // self.block + self.blocks
         alike = start > 0 and stop * self.block + self.half <= self.frames
-        blocks = range(first, first + 1) if alike else range(first, stop)
-        seen = block_mask(self.frames, blocks, self.block, self.half, self.sinks, torch.device("cpu"))[0]
+        stop = first + 1 if alike else stop
+        seen = block_mask(self.pattern, self.frames, torch.device("cpu"), first=first, stop=stop)[0]
         bias = torch.zeros(seen.shape, dtype=self.dtype).masked_fill_(~seen, float("-inf"))
         return bias if alike else bias.repeat(self.heads, 1, 1)
 
@@ -176,7 +180,7 @@ class _Rows:
 
 
 class _Stretches:
-    """The keys or values that each block of a piece meets: the sinks, the block, and half a window on either side."""
+    """The keys or values that each block of a piece needs: the sinks, the block, and half a window on either side."""
 
     def __init__(self, cut: _Cut) -> None:
         self.cut = cut
@@ -198,10 +202,10 @@ class _Stretches:
         rows[:, :, : cut.sinks] = x[piece.sequence, piece.heads, None, : cut.sinks]
         return self.flat
 
-    def add(self, slopes: Tensor, to: Tensor, to_sinks: Tensor, piece: _Piece) -> None:
-        """The reverse of ``load``: add a slope for each key of each block to the slopes of all keys."""
+    def add(self, gradients: Tensor, to: Tensor, to_sinks: Tensor, piece: _Piece) -> None:
+        """The reverse of ``load``: add the gradients of each block's keys to the gradients of all keys."""
         cut, half = self.cut, self.cut.half
-        rows = self._rows(slopes)
+        rows = self._rows(gradients)
         to_sinks[piece.sequence, piece.heads] += rows[:, :, : cut.sinks].sum(1)
         padded, rows = self.padded.zero_(), rows[:, :, cut.sinks :]
         padded[:, 1:-1] = rows[:, :, half : half + cut.block]

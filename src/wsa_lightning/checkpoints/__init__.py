@@ -2,7 +2,7 @@
 
 from wsa_lightning.checkpoints.files import load, save, save_public
 from wsa_lightning.checkpoints.onnx import save_onnx
-from wsa_lightning.checkpoints.public import KEEP, from_public, to_public
+from wsa_lightning.checkpoints.public import from_public, to_public
 from wsa_lightning.checkpoints.student import to_student
 
-__all__ = ["KEEP", "from_public", "load", "save", "save_onnx", "save_public", "to_public", "to_student"]
+__all__ = ["from_public", "load", "save", "save_onnx", "save_public", "to_public", "to_student"]

@@ -8,7 +8,7 @@ import yaml
 
 from wsa_lightning.checkpoints.variants import refuse_stated_variants
 from wsa_lightning.errors import UserError, one_line
-from wsa_lightning.models import RoformerConfig, normal_window
+from wsa_lightning.models import RoformerConfig, TimeAttention
 
 SUFFIXES = (".yaml", ".yml")
 MODEL_SUFFIXES = (".ckpt", ".pt", ".pth", ".th", ".safetensors")
@@ -29,10 +29,13 @@ _MODEL_KEYS = {
     "stft_n_fft": "n_fft",
     "stft_hop_length": "hop_length",
     "stft_win_length": "win_length",
-    "n_wsa_sinks": "sinks",
     "num_stems": "num_stems",
 }
-# mask_estimator_depth means another number of layers in each family: the tensors tell.
+# mask_estimator_depth counts other layers in each family: the tensors tell.
+
+_RELEASED_KEYS = {"window": "wsa_window_len", "sinks": "n_wsa_sinks"}
+_PATTERN_KEYS = _RELEASED_KEYS | {name: f"wsa_{name}" for name in vars(TimeAttention()) if name not in _RELEASED_KEYS}
+"""Fields of a pattern to public keys: two are the paper's release's, only this project has the others."""
 
 Companion = Path | str | Mapping[str, Any]
 
@@ -75,10 +78,7 @@ def read_companion(config: Companion | None) -> dict[str, Any]:
     stated: dict[str, Any] = {
         ours: _integer(public, model[public]) for public, ours in _MODEL_KEYS.items() if model.get(public) is not None
     }
-    if (window := model.get("wsa_window_len")) is not None or (model.get("n_wsa_sinks") and "wsa_window_len" in model):
-        stated["window"] = _window(window)
-    if (dilation := model.get("wsa_dilation")) is not None:
-        stated["dilation"] = _dilation(dilation)
+    stated |= _read_pattern(model)
     if "dim" in model and "depth" in model:  # a whole section: what it leaves out has the constructors' default
         stated.setdefault("hop_length", PUBLIC_HOP)
     if model.get("freqs_per_bands") is not None:
@@ -191,11 +191,30 @@ def _model_section(config: RoformerConfig) -> dict[str, Any]:
         "multi_stft_hop_size": 147,
         "multi_stft_normalized": False,
     }
-    if config.window is not None or config.sinks:
-        section |= {"wsa_window_len": config.to_dict()["window"], "n_wsa_sinks": config.sinks}
-    if config.dilation != 1:
-        section["wsa_dilation"] = config.to_dict()["dilation"]
+    plain, own = TimeAttention(), config.time_attention.to_dict()
+    if config.time_attention != plain:
+        # Window and sinks always: the release requires both.
+        section |= {
+            key: own[name]
+            for name, key in _PATTERN_KEYS.items()
+            if name in _RELEASED_KEYS or own[name] != getattr(plain, name)
+        }
     return section
+
+
+def _read_pattern(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Window, sinks and dilation; a null window means full attention only beside sinks."""
+    stated: dict[str, Any] = {}
+    for name, key in _PATTERN_KEYS.items():
+        value = model.get(key)
+        if isinstance(value, (list, tuple)):
+            each = tuple(None if one is None else _integer(key, one) for one in value)
+            stated[name] = each[0] if len(set(each)) == 1 else each
+        elif value is not None:
+            stated[name] = _integer(key, value)
+    if stated.get("sinks") and _PATTERN_KEYS["window"] in model:
+        stated.setdefault("window", None)
+    return stated
 
 
 def _read_training(training: Mapping[str, Any]) -> dict[str, Any]:
@@ -231,25 +250,6 @@ def _integer(key: str, value: Any) -> int:
     if isinstance(value, bool) or not whole or abs(value) > LARGEST:
         raise UserError(f"{key} is {str(value)[:60]}: expected a whole number, at most {LARGEST}")
     return int(value)
-
-
-def _window(value: Any) -> int | tuple[int | None, ...] | None:
-    """One window, or a list of one a layer in the form that ``RoformerConfig`` has it."""
-    if not isinstance(value, (list, tuple)):
-        return None if value is None else _integer("wsa_window_len", value)
-    return normal_window([_window_of_layer(width) for width in value], len(value))
-
-
-def _window_of_layer(value: Any) -> int | None:
-    return None if value is None else _integer("wsa_window_len", value)
-
-
-def _dilation(value: Any) -> int | tuple[int, ...]:
-    """As ``_window``."""
-    if not isinstance(value, (list, tuple)):
-        return _integer("wsa_dilation", value)
-    each = tuple(_integer("wsa_dilation", frames) for frames in value)
-    return each[0] if len(set(each)) == 1 else each
 
 
 def _boolean(key: str, value: Any) -> bool:

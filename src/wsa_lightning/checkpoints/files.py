@@ -6,7 +6,7 @@ import logging
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import torch
 from safetensors.torch import save_file
@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 from wsa_lightning.atomic import replacing
 from wsa_lightning.checkpoints.companion import Companion, companion_yaml, find_companion, read_companion
 from wsa_lightning.checkpoints.filling import fill
-from wsa_lightning.checkpoints.public import KEEP, check_agreement, from_public, to_public
+from wsa_lightning.checkpoints.public import check_agreement, from_public, to_public
 from wsa_lightning.checkpoints.reading import METADATA_KEY, check_tensors, read
-from wsa_lightning.checkpoints.student import Keep, to_student
+from wsa_lightning.checkpoints.student import to_student
 from wsa_lightning.errors import UserError, one_line
-from wsa_lightning.models import Dilation, Roformer, RoformerConfig, Window
+from wsa_lightning.models import PatternOptions, Roformer, RoformerConfig
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +40,7 @@ def file_hash(path: Path | str) -> str:
     return digest.hexdigest()
 
 
-def load(
-    path: Path | str,
-    *,
-    config: Companion | None = None,
-    window: Window | Literal[Keep.KEEP] = KEEP,
-    sinks: int | Literal[Keep.KEEP] = KEEP,
-    dilation: Dilation | Literal[Keep.KEEP] = KEEP,
-) -> Roformer:
+def load(path: Path | str, *, config: Companion | None = None, **pattern: Unpack[PatternOptions]) -> Roformer:
     """A Roformer in fp32 on the CPU, from any model file we know, recognised by its content.
 
     Tensors stay mapped from the file and take memory when they are first used: do not change the file in place
@@ -56,9 +49,7 @@ def load(
     Args:
         path: our ``.safetensors`` or Lightning ``.ckpt``, a public checkpoint, or the name of a shipped model.
         config: the YAML of a public file (see ``from_public``); None takes the one beside the file, if there is one.
-        window: another time attention than the file's; None is full, a list has one a layer.
-        sinks: another number of sinks than the file's.
-        dilation: another dilation of the window than the file's; of ``window=None`` it is 1.
+        pattern: ``window``, ``sinks`` or ``dilation`` instead of the file's (see ``RoformerConfig.with_pattern``).
 
     Raises:
         UserError: no such file, not a model, code in a pickle, tensors that do not fit.
@@ -74,7 +65,7 @@ def load(
             model = _our_model(content, own_config, config)
         else:
             companion = config if config is not None else find_companion(file)
-            model = from_public(content, config=companion, share=True, window=window, sinks=sinks, dilation=dilation)
+            model = from_public(content, config=companion, share=True, **pattern)
             if companion is None:
                 logger.warning("no YAML beside %s: taking hop 441 and a zeroed DC bin; config= says otherwise", path)
         if any(parameter.is_meta for parameter in model.parameters()):
@@ -82,7 +73,7 @@ def load(
     except (UserError, OSError) as error:
         beside = f" with {companion}" if isinstance(companion, (str, Path)) and str(companion) not in str(error) else ""
         raise UserError(f"{path}{beside}: {one_line(error)}") from None
-    return to_student(model.float(), window=window, sinks=sinks, dilation=dilation, share=True)
+    return to_student(model.float(), model.config.with_pattern(**pattern), share=True)
 
 
 def _our_model(state: Mapping[str, Any], own_config: dict[str, Any], config: Companion | None) -> Roformer:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -13,15 +13,14 @@ from wsa_lightning.checkpoints.difference import nearest_layout, shapes_of
 from wsa_lightning.checkpoints.filling import fill
 from wsa_lightning.checkpoints.layout import is_rotary, ours_name, public_name
 from wsa_lightning.checkpoints.reading import check_tensors
-from wsa_lightning.checkpoints.student import Keep, to_student
+from wsa_lightning.checkpoints.student import to_student
 from wsa_lightning.checkpoints.variants import refuse_variants
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import Dilation, Roformer, RoformerConfig, Window
+from wsa_lightning.models import PatternOptions, Roformer, RoformerConfig
 from wsa_lightning.models.rotary import rotary_frequencies
 
 logger = logging.getLogger(__name__)
 
-KEEP: Final = Keep.KEEP
 WRAPPERS = ("state", "state_dict", "model_state_dict", "model")
 PREFIXES = ("model.", "module.", "_orig_mod.")
 DEEPEST = 8
@@ -33,10 +32,8 @@ def from_public(
     state_dict: Mapping[str, Any],
     *,
     config: Companion | None = None,
-    window: Window | Literal[Keep.KEEP] = KEEP,
-    sinks: int | Literal[Keep.KEEP] = KEEP,
-    dilation: Dilation | Literal[Keep.KEEP] = KEEP,
     share: bool = False,
+    **pattern: Unpack[PatternOptions],
 ) -> Roformer:
     """A Roformer from a public state dict, bare or wrapped; sizes are read off the tensors.
 
@@ -44,11 +41,9 @@ def from_public(
         state_dict: names to tensors, as published (``golden/keys_*.json`` of the tests list three layouts).
         config: what tensors cannot say (hop, zero_dc, window, dilation): a companion YAML's path, its dict, or the dict
             of its ``model:`` section. Checked against the tensors.
-        window: width of the time attention in frames, None for full, or a list of one a layer; KEEP is what the file
-            says.
-        sinks: sink tokens; another number than the file's starts them afresh (``to_student``).
-        dilation: frames from one key of the window to the next; KEEP is what the file says, 1 for ``window=None``.
         share: make the tensors themselves the model's parameters, dtype included, instead of copies in fp32.
+        pattern: ``window``, ``sinks`` or ``dilation`` instead of the file's (see ``RoformerConfig.with_pattern``);
+            another number of sinks starts with new ones (``to_student``).
 
     Raises:
         UserError: tensors missing, unexpected or of other shapes, a config that contradicts them, or a variant of
@@ -61,8 +56,8 @@ def from_public(
     inferred = infer(state, stated)
     stated.pop("num_stems", None)  # the stems' names say it
     check_agreement(stated, inferred)
-    if inferred["sinks"] and "window" not in stated and window is KEEP:
-        logger.warning("the file has sinks but names no window: taking %d frames, the paper's", PAPER_WINDOW)
+    if inferred["sinks"] and "window" not in stated and "window" not in pattern:
+        logger.warning("the file has sinks but no window: using %d frames, the paper's", PAPER_WINDOW)
         stated["window"] = PAPER_WINDOW
     architecture = RoformerConfig.from_dict({**stated, **inferred})
     ours, unexpected = _translate(state, architecture)
@@ -70,7 +65,7 @@ def from_public(
         model = fill(architecture, ours, unexpected=unexpected, share=share)
     except UserError as error:
         raise UserError(f"{error}; {nearest_layout(shapes_of(state))}") from None
-    return to_student(model, window=window, sinks=sinks, dilation=dilation, share=True)
+    return to_student(model, architecture.with_pattern(**pattern), share=True)
 
 
 def to_public(model: Roformer) -> dict[str, Tensor]:

@@ -1,15 +1,13 @@
-"""Teacher to student: the same weights, the time attention narrowed, sink tokens put in front."""
+"""Teacher to student: the same weights, another time attention, sink tokens in front."""
 
 from dataclasses import replace
-from enum import Enum
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from wsa_lightning.checkpoints.filling import fill
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import Dilation, Roformer, Window
+from wsa_lightning.models import Roformer, RoformerConfig
 
 SINK_SEED = 0
 SINK_NOISE = 0.1
@@ -20,59 +18,44 @@ SINK_STARTS = ("mean", "random", "frames")
 noise. ``frames``: sink s is the band-split feature of frame s, averaged over some training mixtures."""
 
 
-class Keep(Enum):
-    """Marks an argument that keeps what the model has (None already means full attention)."""
-
-    KEEP = "keep"
-
-
 def to_student(
     teacher: Roformer,
+    config: RoformerConfig,
     *,
-    window: Window | Literal[Keep.KEEP] = Keep.KEEP,
-    sinks: int | Literal[Keep.KEEP] = Keep.KEEP,
-    dilation: Dilation | Literal[Keep.KEEP] = Keep.KEEP,
     sink_start: str = "mean",
     mixtures: Tensor | None = None,
     seed: int = SINK_SEED,
     share: bool = False,
 ) -> Roformer:
-    """A copy of ``teacher`` with another window, dilation or number of sinks, on the same device.
+    """A copy of ``teacher`` with another time attention, on the same device.
 
-    Everything but a changed number of sinks is the teacher's, bit for bit.
+    All tensors are the teacher's, bit for bit; only another number of sinks starts with new ones.
 
     Args:
-        teacher: returned as it is where nothing changes.
-        window: width of the time attention in frames, None for full; a list has one a layer.
-        sinks: sink tokens; another number than the teacher's starts them afresh.
-        dilation: frames from one key of the window to the next, or a list of one a layer; kept, it is 1 where the
-            window is None.
-        sink_start: where they start, one of ``SINK_STARTS``.
-        mixtures: (B, C, N) of music; only ``frames`` looks at it.
-        seed: of the noise that fresh sinks start with.
-        share: take the teacher's tensors instead of copies: for a teacher that nobody needs any more.
+        teacher: returned as it is if nothing changes.
+        config: the teacher's, with another window, dilation or number of sinks.
+        sink_start: where new sinks start, one of ``SINK_STARTS``.
+        mixtures: (B, C, N) of music; only ``frames`` needs it.
+        seed: of the noise that new sinks start with.
+        share: use the teacher's tensors instead of copies: for a teacher that is no longer needed.
 
     Raises:
-        UserError: an unknown start, or ``frames`` without mixtures.
+        UserError: a config that differs in anything else, an unknown start, or ``frames`` without mixtures.
     """
-    config = teacher.config
-    windows = replace(config, window=config.window if window is Keep.KEEP else window, dilation=1).windows
-    if dilation is Keep.KEEP:
-        dilation = [1 if own is None else step for own, step in zip(windows, config.dilations, strict=True)]
-    new = replace(
-        config,
-        window=windows,
-        sinks=config.sinks if sinks is Keep.KEEP else sinks,
-        dilation=dilation,
-    )
-    if new == config:
+    if config == teacher.config:
         return teacher
+    theirs = vars(replace(teacher.config, **vars(config.time_attention)))
+    if different := [name for name, value in vars(config).items() if value != theirs[name]]:
+        raise UserError(
+            f"student and teacher differ in {', '.join(different)}: expected the teacher's architecture with another "
+            "window, dilation or number of sinks"
+        )
     state = teacher.state_dict()
-    if new.sinks != config.sinks:
+    if config.sinks != teacher.config.sinks:
         state.pop("sinks", None)
-        if new.sinks:
-            state["sinks"] = initial_sinks(teacher, new.sinks, sink_start, mixtures, seed)
-    return fill(new, state, share=share)
+        if config.sinks:
+            state["sinks"] = initial_sinks(teacher, config.sinks, sink_start, mixtures, seed)
+    return fill(config, state, share=share)
 
 
 @torch.no_grad()
@@ -81,8 +64,8 @@ def initial_sinks(
 ) -> Tensor:
     """Sink tokens to begin training with, (S, K, D).
 
-    Sinks at an arbitrary place would enter at full strength, for the RMSNorm that follows cancels any small
-    scale; sinks of exactly zero would meet that norm's gradient of 1e12.
+    Small random sinks would not be a gentle start, because the RMSNorm that follows cancels any scale; sinks of exactly
+    zero would get that norm's gradient of 1e12.
     """
     if start not in SINK_STARTS:
         raise UserError(f"sink_start is {start!r}: expected one of {', '.join(SINK_STARTS)}")
@@ -94,6 +77,6 @@ def initial_sinks(
     if start == "mean":
         return mean + SINK_NOISE * mean.square().mean().sqrt().clamp_min(SINK_FLOOR) * noise
     if mixtures is None:
-        raise UserError("sink_start frames needs music to look at: choose mean or random where there is none")
+        raise UserError("sink_start frames needs music: choose mean or random if there is none")
     tokens = teacher.tokens(teacher.spectral(mixtures))  # (B, T, K, D)
     return tokens[:, :sinks].mean(0)

@@ -5,11 +5,11 @@ from typing import Literal
 
 from safetensors import SafetensorError
 
-from wsa_lightning.checkpoints import KEEP, load, save, save_onnx, save_public
+from wsa_lightning.checkpoints import load, save, save_onnx, save_public
 from wsa_lightning.checkpoints.companion import unsaid
 from wsa_lightning.commands.separate import stopped_by_sigterm
 from wsa_lightning.errors import UserError, first_line
-from wsa_lightning.models import Dilation, Roformer, Window, describe_window
+from wsa_lightning.models import Dilation, PatternOptions, Roformer, Window, describe_patterns
 
 Format = Literal["ours", "public", "onnx"]
 SUFFIXES: dict[Format, tuple[str, ...]] = {
@@ -51,13 +51,14 @@ def convert(
     for path in (output, *([output.with_suffix(".yaml")] if chosen == "public" else [])):
         if path.exists() and not overwrite:
             raise UserError(f"{path} exists: name another OUTPUT, or pass --overwrite")
-    model = load(
-        input,
-        config=config,
-        window=KEEP if window == "keep" else window,
-        sinks=KEEP if sinks == "keep" else sinks,
-        dilation=KEEP if dilation == "keep" else dilation,
-    )
+    pattern: PatternOptions = {}
+    if window != "keep":
+        pattern["window"] = window
+    if sinks != "keep":
+        pattern["sinks"] = sinks
+    if dilation != "keep":
+        pattern["dilation"] = dilation
+    model = load(input, config=config, **pattern)
     if chosen == "onnx":
         print("capturing the graph: a minute for a small model, some minutes for a large one", flush=True)
     with stopped_by_sigterm():
@@ -98,9 +99,7 @@ def describe(model: Roformer) -> str:
     """A model in one line."""
     config = model.config
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    attention = (
-        "full attention" if config.window is None else f"window {describe_window(config.window, config.dilation)}"
-    )
+    attention = "full attention" if config.window is None else f"window {describe_patterns(config)}"
     return (
         f"{config.family}, {parameters / 1e6:.1f} M parameters, {attention}, {config.sinks} sinks, "
         f"{', '.join(config.stems)}, hop {config.hop_length} at {config.sample_rate} Hz"

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,10 +9,10 @@ from rich.console import Console
 
 from wsa_lightning import checkpoints, figures
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import Dilation, RoformerConfig, Window
+from wsa_lightning.flops.costs import COST_DEFINITIONS, compare_costs, cost_figure, cost_table, full_attention
+from wsa_lightning.models import Dilation, PatternOptions, Window
 from wsa_lightning.models.config import PUBLISHED
-from wsa_lightning.studies.cost import DEFINITIONS, compare_costs, cost_figure, cost_table, full_attention
-from wsa_lightning.studies.output import results_folder, to_csv
+from wsa_lightning.results import results_folder, to_csv
 
 PAPERS_WINDOW, PAPERS_SINKS = 10, 8
 
@@ -45,9 +44,17 @@ def flops(
     """
     if config is not None and checkpoint is None:
         raise UserError(f"--config {config} describes a checkpoint: pass --checkpoint FILE too")
-    student = _student(
-        PUBLISHED[size] if checkpoint is None else _architecture(checkpoint, config), window, sinks, dilation
+    architecture = PUBLISHED[size] if checkpoint is None else checkpoints.load(checkpoint, config=config).config
+    pattern: PatternOptions = (
+        {} if architecture.window is not None else {"window": PAPERS_WINDOW, "sinks": PAPERS_SINKS}
     )
+    if window is not None:
+        pattern["window"] = window
+    if sinks is not None:
+        pattern["sinks"] = sinks
+    if dilation is not None:
+        pattern["dilation"] = dilation
+    student = architecture.with_pattern(**pattern)
     teacher = full_attention(student)
     durations = sorted(set(seconds))
     console = Console()
@@ -64,7 +71,7 @@ def flops(
         summary = {
             "version": 1,
             "command": sys.argv,
-            "definitions": DEFINITIONS,
+            "definitions": COST_DEFINITIONS,
             "teacher": teacher.to_dict(),
             "student": student.to_dict(),
             "costs": rows,
@@ -74,18 +81,3 @@ def flops(
             (folder / "flops.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
             figures.save(figure, folder / "flops")
         console.print(f"wrote {out}/flops.csv, flops.json, flops.png, flops.svg", soft_wrap=True, markup=False)
-
-
-def _architecture(checkpoint: str, config: Path | None) -> RoformerConfig:
-    return checkpoints.load(checkpoint, config=config).config
-
-
-def _student(config: RoformerConfig, window: Window, sinks: int | None, dilation: Dilation | None) -> RoformerConfig:
-    """The architecture with the window, sinks and dilation asked for, else its own, else the paper's."""
-    own = (PAPERS_WINDOW, PAPERS_SINKS) if config.window is None else (config.window, config.sinks)
-    return replace(
-        config,
-        window=own[0] if window is None else window,
-        sinks=own[1] if sinks is None else sinks,
-        dilation=config.dilation if dilation is None else dilation,
-    )

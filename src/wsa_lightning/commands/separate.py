@@ -17,7 +17,7 @@ from wsa_lightning import checkpoints
 from wsa_lightning.checkpoints.files import file_hash
 from wsa_lightning.commands.device import find_device
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import describe_window
+from wsa_lightning.models import describe_patterns
 from wsa_lightning.ranges import PositiveFloat, PositiveInt
 from wsa_lightning.separation import Precision, plan_blocks
 from wsa_lightning.separation.inputs import Song, find_songs
@@ -73,7 +73,7 @@ def separate(
     model = checkpoints.load(checkpoint, config=config).eval().to(on)
     wanted = wanted_stems(model.config, stems and [stem.strip() for stem in stems.split(",") if stem.strip()])
     plan = plan_blocks(model.config, chunk_seconds, overlap)
-    window = describe_window(model.config.window, model.config.dilation)
+    window = describe_patterns(model.config)
     attention = "full attention" if window == "full" else f"window {window}, {model.config.sinks} sinks"
     # The hash does not cover the window of a public student, which is in the YAML beside its file.
     recipe = f"{identity(checkpoint)}, {attention}, {plan.length} samples every {plan.step}, {precision}, {subtype}"

@@ -48,15 +48,21 @@ class Failure(TypedDict):
     error: str
 
 
-T_co = TypeVar("T_co", bound=Item | Failure, covariant=True)
+Any_co = TypeVar("Any_co", covariant=True)
 
 
-class FixedItems(Protocol[T_co]):
-    """A dataset of a fixed number of items."""
+class FixedItems(Protocol[Any_co]):
+    """A dataset of a fixed number of items; a list is one."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int, /) -> T_co: ...
+    def __getitem__(self, index: int, /) -> Any_co: ...
+
+
+class RandomItems(Protocol):
+    """A dataset without an end, whose keys are pairs (epoch, index)."""
+
+    def __getitem__(self, key: tuple[int, int], /) -> Item: ...
 
 
 class MixDataset(Dataset[MixItem]):
@@ -159,7 +165,7 @@ class ChunkDataset(Dataset[Item]):
         tracks: of at least ``chunk`` samples each.
         stems: the targets.
         chunk: length of a chunk, in samples.
-        per_track: chunks of a track, evenly spread from its beginning to its end; 1 or more; fewer if they would overlap.
+        per_track: chunks of a track, 1 or more, evenly spread from beginning to end; fewer if they would overlap.
         max_unreadable: how many tracks may become unreadable.
 
     Raises:
@@ -217,7 +223,7 @@ class TrackDataset(Dataset[Item]):
 class Tolerant(Dataset[Item | Failure]):
     """A dataset with a ``Failure`` for every item that cannot be read or does not fit into memory."""
 
-    def __init__(self, dataset: FixedItems[Item | Failure]) -> None:
+    def __init__(self, dataset: FixedItems[Item]) -> None:
         self.dataset = dataset
 
     def __len__(self) -> int:

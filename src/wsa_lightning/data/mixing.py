@@ -54,15 +54,6 @@ class Augmentation:
         if len(self.gain) != 2 or not 0 <= self.gain[0] <= self.gain[1] < math.inf or self.gain[1] == 0:
             raise UserError(f"augmentation.gain is {self.gain}, expected (low, high), 0 <= low <= high, 0 < high")
 
-    def as_dict(self) -> dict[str, float | list[float]]:
-        """Plain numbers, as a checkpoint can hold them."""
-        return {
-            "remix": float(self.remix),
-            "gain": list(self.gain),
-            "channel_swap": float(self.channel_swap),
-            "polarity": float(self.polarity),
-        }
-
 
 def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
     """The generator of one sample; the arguments are non-negative."""

@@ -1,10 +1,9 @@
 """The FLOPs of a Roformer in closed form."""
 
 import math
-from collections.abc import Callable
 
+from wsa_lightning.attention import attention_flops
 from wsa_lightning.attention.blocked import executed_pairs
-from wsa_lightning.attention.pattern import allowed_pairs, attention_flops, paper_pairs
 from wsa_lightning.errors import UserError
 from wsa_lightning.flops.report import FlopReport
 from wsa_lightning.models.bands import band_bins
@@ -23,8 +22,8 @@ def closed_form(config: RoformerConfig, seconds: float = 8.0) -> FlopReport:
     frequency_linear = config.frequency_blocks * block_linear
 
     time_attention = [
-        attention_flops(config.time_blocks * bands * pairs, config.heads, config.dim_head)
-        for pairs in _per_layer(allowed_pairs, config, frames)
+        attention_flops(config.time_blocks * bands * pattern.pairs(frames), config.heads, config.dim_head)
+        for pattern in config.patterns
     ]
     frequency_pairs = config.frequency_blocks * length * bands**2
     frequency_attention = attention_flops(frequency_pairs, config.heads, config.dim_head)
@@ -68,9 +67,9 @@ def stft_flops(config: RoformerConfig, transforms: int) -> int:
 
 def pairs_of(config: RoformerConfig, frames: int) -> dict[str, int]:
     """The score pairs of a report, and the FLOPs of time attention by the paper's and the executed ones."""
-    paper, exact, executed = (
-        sum(_per_layer(formula, config, frames)) for formula in (paper_pairs, allowed_pairs, executed_pairs)
-    )
+    paper = sum(pattern.paper_pairs(frames) for pattern in config.patterns)
+    exact = sum(pattern.pairs(frames) for pattern in config.patterns)
+    executed = sum(executed_pairs(pattern, frames) for pattern in config.patterns)
     pair = attention_flops(config.time_blocks * config.bands, config.heads, config.dim_head)
     return {
         "paper_pairs": round(paper / config.depth),
@@ -79,7 +78,3 @@ def pairs_of(config: RoformerConfig, frames: int) -> dict[str, int]:
         "time_attention_paper": pair * paper,
         "time_attention_executed": pair * executed,
     }
-
-
-def _per_layer(formula: Callable[[int, int | None, int, int], int], config: RoformerConfig, frames: int) -> list[int]:
-    return [formula(frames, window, config.sinks, dilation) for window, dilation in config.patterns]

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wsa_lightning.attention import Pattern
 from wsa_lightning.models.config import RoformerConfig
 from wsa_lightning.models.roformer import Roformer
 from wsa_lightning.models.transformer import Attention
@@ -21,13 +22,13 @@ def weightless_copy(model: Roformer) -> Roformer:
     weightless = copy.deepcopy(model, memo).float().eval()  # what memo holds is taken, not copied
     for module in weightless.modules():
         if isinstance(module, Attention):
-            module.backend = _attention  # type: ignore[assignment]
+            module.backend = _traced_attention
     weightless.spectral = _TracedSpectral(weightless.config)
     return weightless
 
 
 class _TracedSpectral(nn.Module):
-    """Stands in for ``Spectral``, for neither autocast nor ``torch.istft`` runs on the meta device."""
+    """Replaces ``Spectral``, because neither autocast nor ``torch.istft`` runs on the meta device."""
 
     def __init__(self, config: RoformerConfig) -> None:
         super().__init__()
@@ -42,17 +43,19 @@ class _TracedSpectral(nn.Module):
         return _istft(spectrum, length)
 
 
-# One node in the trace, for a handle to read its shapes and its pattern. Used for counting only: inductor
-# cannot see, and so cannot fuse, what a custom operator does.
-@torch.library.custom_op(
-    ATTENTION, mutates_args=(), schema="(Tensor q, Tensor k, Tensor v, int? window, int sinks, int dilation) -> Tensor"
-)
-def _attention(q: Tensor, k: Tensor, v: Tensor, window: int | None, sinks: int, dilation: int) -> Tensor:
+def _traced_attention(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tensor:
+    """An attention backend: one node in the trace, that tells its handle how many pairs a sequence has."""
+    return _attention(q, k, v, pattern.pairs(int(q.shape[-2]) - pattern.sinks))
+
+
+# Used for counting only: inductor cannot see, and so cannot fuse, what a custom operator does.
+@torch.library.custom_op(ATTENTION, mutates_args=(), schema="(Tensor q, Tensor k, Tensor v, int pairs) -> Tensor")
+def _attention(q: Tensor, k: Tensor, v: Tensor, pairs: int) -> Tensor:
     raise NotImplementedError("this operator only stands for attention in a trace on the meta device")
 
 
 @_attention.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, window: int | None, sinks: int, dilation: int) -> Tensor:
+def _(q: Tensor, k: Tensor, v: Tensor, pairs: int) -> Tensor:
     return torch.empty_like(v)
 
 

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsa_lightning.attention.operator import Backend, resolve
-from wsa_lightning.attention.pattern import reach
+from wsa_lightning.attention import Backend, Pattern
+from wsa_lightning.attention.operator import resolve
 from wsa_lightning.models import Roformer
 from wsa_lightning.models.transformer import Attention
 
@@ -116,14 +116,14 @@ def measure(
 def observed(model: Roformer) -> Iterator[dict[tuple[int, str, int], "Observer"]]:
     """Put an observer before every attention's backend, by (layer, axis, block), and take them off again."""
     observers: dict[tuple[int, str, int], Observer] = {}
-    attentions: list[tuple[Attention, Any]] = []
+    attentions: list[tuple[Attention, str | Backend]] = []
     for number, layer in enumerate(model.layers):
         for axis in ("time", "frequency"):
             for block, module in enumerate(getattr(layer, axis).blocks):
                 attention: Attention = module.attention
                 attentions.append((attention, attention.backend))
                 observers[number, axis, block] = Observer(resolve(attention.backend))
-                attention.backend = observers[number, axis, block]  # type: ignore[assignment]
+                attention.backend = observers[number, axis, block]
     try:
         yield observers
     finally:
@@ -152,16 +152,16 @@ class Observer:
         self.mapped = 0.0
         self.drawing = True
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, window: int | None, sinks: int, dilation: int = 1) -> Tensor:
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tensor:
         """(sequences, heads, sinks + frames, dim_head) each; the result is the backend's."""
-        self.observe(q, k, window, sinks, dilation)
-        return self.backend(q, k, v, window=window, sinks=sinks, dilation=dilation)
+        self.observe(q, k, pattern)
+        return self.backend(q, k, v, pattern)
 
-    def observe(self, q: Tensor, k: Tensor, window: int | None, sinks: int, dilation: int = 1) -> None:
+    def observe(self, q: Tensor, k: Tensor, pattern: Pattern) -> None:
         """Add the weights of the frames' queries to the sums."""
         sequences, heads, length, _ = q.shape
-        frames = length - sinks
-        farthest = frames if window is None else reach(window, dilation)
+        sinks, frames = pattern.sinks, length - pattern.sinks
+        farthest = frames if pattern.window is None else pattern.reach
         self._make_room(heads, frames)
         keys = sinks + min(frames, BLOCK_QUERIES + 2 * farthest)
         together = max(1, BLOCK_SCORES // (heads * BLOCK_QUERIES * keys))
@@ -170,7 +170,7 @@ class Observer:
             low, high = max(0, start - farthest), min(frames, stop + farthest)  # frames that these queries may see
             for part in range(0, sequences, together):
                 block = q[part : part + together], k[part : part + together]
-                weights, entropy = block_weights(*block, start, stop, low, high, sinks, farthest, dilation)
+                weights, entropy = block_weights(*block, pattern, range(start, stop), range(low, high))
                 self.entropy += entropy.sum((0, 2)).cpu().double()
                 self._add(weights, start, low, frames, sinks)
         if self.drawing:
@@ -229,22 +229,20 @@ def even_share(positions: int) -> Tensor:
     return (positions * (2 * reach + 1) - reach * (reach + 1)) / positions**2
 
 
-def block_weights(
-    q: Tensor, k: Tensor, start: int, stop: int, low: int, high: int, sinks: int, farthest: int, dilation: int = 1
-) -> tuple[Tensor, Tensor]:
-    """Softmax weights of frames [start, stop) on the sinks and on frames [low, high), and their entropies, in fp32.
+def block_weights(q: Tensor, k: Tensor, pattern: Pattern, asking: range, asked: range) -> tuple[Tensor, Tensor]:
+    """Softmax weights of the frames ``asking`` on the sinks and the frames ``asked``, and their entropies, in fp32.
 
-    q, k: (n, H, sinks + frames, dim_head); results (n, H, stop - start, sinks + high - low), (n, H, stop - start).
+    q, k: (n, H, sinks + frames, dim_head); results (n, H, asking, sinks + asked), (n, H, asking).
     """
-    queries = q[:, :, sinks + start : sinks + stop].float() * q.shape[-1] ** -0.5  # (n, H, b, E)
-    keys = torch.cat((k[:, :, :sinks], k[:, :, sinks + low : sinks + high]), dim=2).float()  # (n, H, S + l, E)
+    position = torch.arange(q.shape[-2], device=q.device)
+    sinks, frames = position[: pattern.sinks], position[pattern.sinks :]
+    query = frames[asking.start : asking.stop]
+    key = torch.cat((sinks, frames[asked.start : asked.stop]))
+    queries = q[:, :, query].float() * q.shape[-1] ** -0.5  # (n, H, b, E)
+    keys = k[:, :, key].float()  # (n, H, S + l, E)
     scores = queries @ keys.transpose(-1, -2)  # (n, H, b, S + l)
-    if farthest < max(stop - low, high - start) or dilation > 1:
-        query = torch.arange(start, stop, device=q.device)[:, None]
-        key = torch.arange(low, high, device=q.device)[None, :]
-        gap = (query - key).abs()
-        hidden = F.pad((gap > farthest) | (gap % dilation > 0), (sinks, 0), value=False)  # (b, S + l)
-        scores.masked_fill_(hidden, float("-inf"))
+    if pattern.window is not None:
+        scores.masked_fill_(~pattern.allows(query[:, None], key), float("-inf"))
     highest, weights = scores.amax(-1), scores.softmax(-1)
     # Entropy = log of the softmax's sum - mean score: no logarithm of every weight, which took longest of all.
     log_sum = highest - weights.amax(-1).log()  # (n, H, b)

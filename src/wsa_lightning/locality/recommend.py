@@ -30,7 +30,7 @@ def even_window(statistics: HeadStatistics, share: float) -> int:
 
 def _holding(within: Tensor, share: float) -> int:
     """The smallest window in which ``within``, the share within +-k frames, (frames,), reaches ``share``."""
-    # What a student's sinks take is no frame's to hold; and sums of many small numbers miss 1 by a little.
+    # A student's sinks take a part that no frame can hold; and a sum of many small numbers may fall just short of 1.
     reachable = float(within[-1])
     reach = int((within < share * reachable - 1e-9).sum())
     return max(1, 2 * reach)

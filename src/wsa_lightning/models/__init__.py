@@ -1,23 +1,24 @@
 """Floor 2: the Roformers, torch only."""
 
-from wsa_lightning.models.config import BAND_SPLIT_WIDTHS, RoformerConfig
-from wsa_lightning.models.roformer import Roformer, Separated
-from wsa_lightning.models.windows import (
+from wsa_lightning.models.config import (
+    BAND_SPLIT_WIDTHS,
     Dilation,
+    PatternOptions,
+    RoformerConfig,
+    TimeAttention,
     Window,
-    describe_dilation,
-    describe_window,
-    normal_window,
+    describe_patterns,
 )
+from wsa_lightning.models.roformer import Roformer, Separated
 
 __all__ = [
     "BAND_SPLIT_WIDTHS",
     "Dilation",
+    "PatternOptions",
     "Roformer",
     "RoformerConfig",
     "Separated",
+    "TimeAttention",
     "Window",
-    "describe_dilation",
-    "describe_window",
-    "normal_window",
+    "describe_patterns",
 ]

@@ -1,13 +1,96 @@
 """The architecture of a Roformer as plain data: everything its tensors' shapes and its arithmetic depend on."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, TypedDict, Unpack
 
-from wsa_lightning.attention import check_pattern
+from wsa_lightning.attention import Pattern
 from wsa_lightning.errors import UserError
-from wsa_lightning.models.windows import Dilation, Window, normal_dilation, normal_window, per_layer
+
+Window = int | Sequence[int | None] | None
+"""Width of the time attention in frames: one for all layers, or a list of one a layer; None is full attention."""
+Dilation = int | Sequence[int]
+"""Frames from one key of a window to the next: one for all layers, or a list of one a layer; 1 is a plain window."""
+MOST_DILATION = 1 << 20
+
+
+class PatternOptions(TypedDict, total=False):
+    """Options that choose another time attention; the others stay."""
+
+    window: Window
+    sinks: int
+    dilation: Dilation
+
+
+@dataclass(frozen=True)
+class TimeAttention:
+    """The patterns of all layers, as options, YAML and files state them; the fields are those of ``Pattern``.
+
+    Attributes:
+        window: one for all layers, or a list of one a layer.
+        dilation: one for all layers, or a list of one a layer.
+        sinks: of all layers.
+    """
+
+    window: Window = None
+    dilation: Dilation = 1
+    sinks: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in list(vars(self).items()):
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "TimeAttention":
+        """The fields found in a mapping that may hold more; a missing one has its default."""
+        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+
+    def patterns(self, layers: int | None = None) -> tuple[Pattern, ...]:
+        """One pattern a layer.
+
+        Args:
+            layers: how many; None is the length of the lists, 1 if there are none.
+
+        Raises:
+            UserError: a list has another length, or a layer has no valid pattern.
+        """
+        if layers is None:
+            layers = max((len(value) for value in vars(self).values() if isinstance(value, tuple)), default=1)
+        each = {name: _one_a_layer(name, value, layers) for name, value in vars(self).items()}
+        return tuple(Pattern(**{name: values[layer] for name, values in each.items()}) for layer in range(layers))
+
+    def __str__(self) -> str:
+        """The windows for tables and names: ``full``, ``10``, ``4,16,full``, or dilated ``16/8``, ``4,16/8``."""
+        patterns = self.patterns()
+        return str(patterns[0]) if len(set(patterns)) == 1 else ",".join(map(str, patterns))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for YAML and JSON: lists instead of tuples."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+
+    def columns(self) -> dict[str, int | str]:
+        """A number or a short string for each field, for the columns of a table."""
+        return {
+            name: ",".join(map(_cell, value)) if isinstance(value, tuple) else value if value is not None else "full"
+            for name, value in vars(self).items()
+        }
+
+
+def _one_a_layer(name: str, value: Any, layers: int) -> Sequence[Any]:
+    if name == "sinks" or not isinstance(value, tuple):
+        return (value,) * layers
+    if len(value) != layers:
+        raise UserError(
+            f"{name} is {list(value)}, {len(value)} values: expected {layers}, one a layer, or a single one for all"
+        )
+    return value
+
+
+def _cell(value: int | None) -> str:
+    return "full" if value is None else str(value)
+
 
 Family = Literal["mel_band", "band_split"]
 
@@ -20,9 +103,9 @@ _MOST = {
     "ff_mult": 64, "mask_hidden_layers": 64, "mlp_expansion_factor": 64, "mel_bands": 2048, "channels": 64,
     "sample_rate": 1 << 20, "n_fft": 1 << 16, "win_length": 1 << 16, "hop_length": 1 << 16,
 }  # fmt: skip
-"""Largest values, many times those of any model: a file that states more is broken, or after the memory."""
+"""Largest values, many times those of any model: a file that states more is broken, or meant to exhaust memory."""
 
-# Stems become files. Control characters and what separates folders anywhere must not be in their names.
+# Stems become files. Their names must not hold control characters, nor what separates folders on any system.
 _FILE_NAME = re.compile(r"[^./\\:\x00-\x1f\x7f][^/\\:\x00-\x1f\x7f]{0,99}")
 
 
@@ -39,7 +122,7 @@ class RoformerConfig:
         dim: width of a token, D.
         depth: layers, each a time transformer then a frequency transformer.
         heads: attention heads.
-        dim_head: width of a head; even, for the rotary embedding turns pairs.
+        dim_head: width of a head; even, because the rotary embedding rotates pairs.
         time_blocks: attention + feed-forward blocks in a time transformer.
         frequency_blocks: the same in a frequency transformer.
         ff_mult: hidden width of the feed-forward, as a multiple of ``dim``.
@@ -55,9 +138,9 @@ class RoformerConfig:
         hop_length: samples between frames.
         zero_dc: whether bin 0 of the separated spectrum is set to zero.
         window: width of the time attention in frames, ``window // 2`` to each side; None is full attention. A list
-            has one a layer; where all are alike it becomes that one window.
+            has one a layer; a list of equal windows becomes that one window.
         dilation: frames from one key of the window to the next, 1 for neighbours: a window of ``window`` frames then
-            reaches ``dilation * (window // 2)`` to each side. A list has one a layer, as of windows.
+            reaches ``dilation * (window // 2)`` to each side. A list has one a layer.
         sinks: learned sink tokens in front of the frames, S.
         chunk_seconds: length of the chunks the model was trained on; no tensor depends on it.
     """
@@ -87,14 +170,11 @@ class RoformerConfig:
     chunk_seconds: float = 8.0
 
     def __post_init__(self) -> None:
-        # YAML and JSON know lists only.
+        # YAML and JSON have lists only.
         for name in ("stems", "band_widths"):
             if not isinstance(getattr(self, name), (list, tuple)):
                 raise UserError(f"{name} is {getattr(self, name)!r}: expected a list")
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if not _is_integer(self.sinks):
-            raise UserError(f"sinks is {self.sinks!r}: expected an integer")
-        check_pattern(None, self.sinks)
         if self.family not in ("mel_band", "band_split"):
             raise UserError(f"family is {self.family!r}: expected mel_band or band_split")
         for name, most in _MOST.items():
@@ -102,15 +182,23 @@ class RoformerConfig:
             if not _is_integer(value) or value < 1:
                 raise UserError(f"{name} is {value!r}: expected at least 1, an integer")
             if value > most:
-                raise UserError(f"{name} is {value}: expected at most {most}, or this is no model")
-        object.__setattr__(self, "window", normal_window(self.window, self.depth))
-        object.__setattr__(self, "dilation", normal_dilation(self.dilation, self.windows))
+                raise UserError(f"{name} is {value}: expected at most {most}, many times that of any model")
+        attention = self.time_attention
+        for step in attention.dilation if isinstance(attention.dilation, tuple) else (attention.dilation,):
+            if _is_integer(step) and step > MOST_DILATION:
+                raise UserError(f"dilation is {step}: expected at most {MOST_DILATION}, hours of frames")
+        attention.patterns(self.depth)
+        for name, value in vars(attention).items():
+            alike = isinstance(value, tuple) and len(set(value)) == 1
+            object.__setattr__(self, name, value[0] if alike else value)
         if isinstance(self.chunk_seconds, bool) or not isinstance(self.chunk_seconds, (int, float)):
             raise UserError(f"chunk_seconds is {self.chunk_seconds!r}: expected a number")
         if not self.chunk_seconds > 0:
             raise UserError(f"chunk_seconds is {self.chunk_seconds}: expected more than 0")
         if self.dim_head % 2:
-            raise UserError(f"dim_head is {self.dim_head}: expected an even number, rotary embedding turns pairs")
+            raise UserError(
+                f"dim_head is {self.dim_head}: expected an even number, because the rotary embedding rotates pairs"
+            )
         if not self.stems:
             raise UserError("stems is empty: expected at least one stem name")
         for stem in self.stems:
@@ -138,19 +226,28 @@ class RoformerConfig:
         return self.mel_bands if self.family == "mel_band" else len(self.band_widths)
 
     @property
-    def windows(self) -> tuple[int | None, ...]:
-        """The window of every layer."""
-        return tuple(self.window) if isinstance(self.window, Sequence) else (self.window,) * self.depth
+    def time_attention(self) -> TimeAttention:
+        """The fields that choose the time attention, and nothing else."""
+        return TimeAttention.of(vars(self))
 
     @property
-    def dilations(self) -> tuple[int, ...]:
-        """The dilation of every layer."""
-        return per_layer(self.dilation, self.depth)
+    def patterns(self) -> tuple[Pattern, ...]:
+        """The pattern of every layer's time attention."""
+        return self.time_attention.patterns(self.depth)
 
-    @property
-    def patterns(self) -> tuple[tuple[int | None, int], ...]:
-        """Window and dilation of every layer."""
-        return tuple(zip(self.windows, self.dilations, strict=True))
+    def with_pattern(self, **options: Unpack[PatternOptions]) -> "RoformerConfig":
+        """The same architecture with another time attention.
+
+        Args:
+            options: ``window``, ``sinks``, ``dilation``. What is not named stays; a dilation that is not named becomes
+                1 in layers that get full attention.
+        """
+        if "dilation" not in options:
+            options["dilation"] = 1
+            windows = [new.window for new in replace(self, **options).patterns]
+            kept = zip(windows, self.patterns, strict=True)
+            options["dilation"] = [1 if window is None else old.dilation for window, old in kept]
+        return replace(self, **options)
 
     def frames(self, seconds: float) -> int:
         """STFT frames of ``seconds`` of audio, T (centred frames; 8 s -> 801 at hop 441)."""
@@ -168,6 +265,11 @@ class RoformerConfig:
         if unknown:
             raise UserError(f"model config has unknown keys {unknown}: expected a subset of {sorted(known)}")
         return cls(**values)
+
+
+def describe_patterns(config: RoformerConfig) -> str:
+    """The windows of a model for tables and names: ``full``, ``16``, or of layers that differ ``4,16/8``."""
+    return str(config.time_attention)
 
 
 PUBLISHED = {

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from wsa_lightning.attention import Pattern
 from wsa_lightning.attention.operator import resolve
 from wsa_lightning.errors import UserError
 from wsa_lightning.models.bands import BandMerge, BandSplit, MaskEstimator
@@ -34,11 +35,9 @@ def _swapped(x: Tensor) -> Tensor:
 class Layer(nn.Module):
     """One layer of figure 1: attention along time in every band, then across the bands in every frame."""
 
-    def __init__(self, config: RoformerConfig, window: int | None, dilation: int, backend: str) -> None:
+    def __init__(self, config: RoformerConfig, pattern: Pattern, backend: str) -> None:
         super().__init__()
-        self.time = Transformer(
-            config, config.time_blocks, window=window, sinks=config.sinks, dilation=dilation, backend=backend
-        )
+        self.time = Transformer(config, config.time_blocks, pattern=pattern, backend=backend)
         self.frequency = Transformer(config, config.frequency_blocks)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,7 +74,7 @@ class Roformer(nn.Module):
         if config.sinks:
             self.sinks = nn.Parameter(torch.empty(config.sinks, config.bands, config.dim))
             nn.init.normal_(self.sinks, std=0.02)
-        self.layers = nn.ModuleList(Layer(config, window, dilation, backend) for window, dilation in config.patterns)
+        self.layers = nn.ModuleList(Layer(config, pattern, backend) for pattern in config.patterns)
         self.norm = RMSNorm(config.dim) if config.family == "band_split" else nn.Identity()
         self.mask_estimators = nn.ModuleList(MaskEstimator(config) for _ in config.stems)
         self.band_merge = BandMerge(config)
@@ -124,13 +123,14 @@ class Roformer(nn.Module):
         return self.band_split(interleaved[None])[0]
 
     def compile_layers(self, backend: str = "inductor") -> None:
-        """Compile every layer with ``torch.compile``, in place: names of parameters stay, the first call waits for it.
+        """Compile every layer with ``torch.compile``, in place: parameters keep their names, the first call is slow.
 
-        Layers of the same pattern share their code, so one compilation serves all of a length, and a second one all
-        other lengths. PyTorch gives up after 8 of the same code, so as many as the patterns need are allowed.
+        Layers with the same pattern share their code: one compilation serves all of them at one length, a second one
+        all other lengths. PyTorch gives up after 8 compilations of the same code, so the limit is raised to what the
+        patterns need.
 
         Args:
-            backend: ``torch.compile``'s; ``eager`` needs no compiler, and gains nothing.
+            backend: ``torch.compile``'s; ``eager`` needs no compiler, and is no faster.
         """
         torch._dynamo.config.recompile_limit = max(
             torch._dynamo.config.recompile_limit, 4 * len(set(self.config.patterns))

@@ -6,11 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsa_lightning.attention import windowed_sink_attention
+from wsa_lightning.attention import Backend, Pattern, attend
 from wsa_lightning.attention.layout import is_traced
 from wsa_lightning.models.config import RoformerConfig
 from wsa_lightning.models.rotary import Rotary
 
+FULL = Pattern()
 NUMBERS_AT_A_TIME = 1 << 21
 """How many numbers of the widest activation exist at once on the CPU without gradients: 8 MB in fp32."""
 
@@ -18,13 +19,13 @@ NUMBERS_AT_A_TIME = 1 << 21
 def in_parts(function: Callable[[Tensor], Tensor], x: Tensor, width: int, *, reuse: bool = False) -> Tensor:
     """``function(x)``, on the CPU and without gradients for a part of the first axis at a time.
 
-    The parts stay in the cache and their memory is used again: fresh memory costs more than many a product.
+    The parts stay in the cache and their memory is reused: fresh memory costs more than many products.
 
     Args:
         function: treats every entry of the first axis alike, and keeps that axis.
         x: (entries, ..., D).
         width: numbers of the widest activation inside ``function``, for each D.
-        reuse: the result may take the place of ``x``.
+        reuse: the result may overwrite ``x``.
     """
     if not runs_in_place(x):
         return function(x)
@@ -41,7 +42,7 @@ def in_parts(function: Callable[[Tensor], Tensor], x: Tensor, width: int, *, reu
 
 
 def runs_in_place(x: Tensor) -> bool:
-    """Whether memory may be used again: on the CPU, where no slope needs it and no graph is made."""
+    """Whether memory may be reused: on the CPU, where no gradient needs it and no graph is made."""
     return not torch.is_grad_enabled() and x.device.type == "cpu" and not is_traced()
 
 
@@ -63,10 +64,10 @@ class RMSNorm(nn.Module):
 class Attention(nn.Module):
     """Multi-head attention with rotary positions, one sigmoid gate a head, full or windowed with sinks."""
 
-    def __init__(self, config: RoformerConfig, window: int | None, sinks: int, dilation: int, backend: str) -> None:
+    def __init__(self, config: RoformerConfig, pattern: Pattern, backend: str | Backend) -> None:
         super().__init__()
         self.heads = config.heads
-        self.window, self.sinks, self.dilation, self.backend = window, sinks, dilation, backend
+        self.pattern, self.backend = pattern, backend
         inner = config.heads * config.dim_head
         self.norm = RMSNorm(config.dim)
         self.to_qkv = nn.Linear(config.dim, 3 * inner, bias=False)
@@ -83,14 +84,12 @@ class Attention(nn.Module):
         qkv = self.to_qkv(x).unflatten(-1, (3 * self.heads, -1))  # (N, L, 3 H, E)
         qk, v = qkv.split((2 * self.heads, self.heads), dim=2)  # (N, L, 2 H, E), (N, L, H, E)
         q, k = self.rotary(qk).chunk(2, dim=2)  # 2 x (N, L, H, E)
-        out = windowed_sink_attention(
+        out = attend(
             q.transpose(1, 2),  # (N, H, L, E)
             k.transpose(1, 2),
             v.transpose(1, 2),
-            window=self.window,
-            sinks=self.sinks,
-            dilation=self.dilation,
-            backend=self.backend,
+            self.pattern,
+            self.backend,
         )  # (N, H, L, E)
         gate = self.to_gates(x).sigmoid()  # (N, L, H)
         out = out.transpose(1, 2) * gate[..., None]  # (N, L, H, E)
@@ -109,13 +108,13 @@ class FeedForward(nn.Sequential):
 class Block(nn.Module):
     """Attention + residual, feed-forward + residual."""
 
-    def __init__(self, config: RoformerConfig, window: int | None, sinks: int, dilation: int, backend: str) -> None:
+    def __init__(self, config: RoformerConfig, pattern: Pattern, backend: str | Backend) -> None:
         super().__init__()
-        self.attention = Attention(config, window, sinks, dilation, backend)
+        self.attention = Attention(config, pattern, backend)
         self.feed_forward = FeedForward(config)
 
     def forward(self, x: Tensor, *, reuse: bool = False) -> Tensor:
-        """(sequences, L, D) -> the same; with ``reuse`` it may take the place of ``x`` where no slope needs that."""
+        """(sequences, L, D) -> the same; with ``reuse`` it may overwrite ``x`` where no gradient needs it."""
         update = self.attention(x)
         x = x.add_(update) if reuse and runs_in_place(x) else update + x
         rows = x.flatten(0, -2)
@@ -126,25 +125,23 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """``blocks`` blocks over one axis; the mel_band family ends each with a norm of its own."""
+    """``blocks`` blocks over one axis; the mel_band family adds a norm at the end."""
 
     def __init__(
         self,
         config: RoformerConfig,
         blocks: int,
         *,
-        window: int | None = None,
-        sinks: int = 0,
-        dilation: int = 1,
-        backend: str = "auto",
+        pattern: Pattern = FULL,
+        backend: str | Backend = "auto",
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Block(config, window, sinks, dilation, backend) for _ in range(blocks))
+        self.blocks = nn.ModuleList(Block(config, pattern, backend) for _ in range(blocks))
         self.norm = RMSNorm(config.dim) if config.family == "mel_band" else nn.Identity()
 
     def forward(self, x: Tensor, *, reuse: bool = False) -> Tensor:
-        """(sequences, L, D) -> the same; with ``reuse`` it may take the place of ``x`` where no slope needs that."""
+        """(sequences, L, D) -> the same; with ``reuse`` it may overwrite ``x`` where no gradient needs it."""
         for block in self.blocks:
             x = block(x, reuse=reuse)
-            reuse = True  # what a block returns is nobody else's
+            reuse = True  # nothing else holds what a block returns
         return x if isinstance(self.norm, nn.Identity) else in_parts(self.norm, x, x.shape[-1], reuse=True)

@@ -1,4 +1,4 @@
-"""A song cut into blocks and put together again: where they start, how long they are, how they fade into each other.
+"""A song cut into blocks and joined again: where they start, how long they are, how they fade into each other.
 
 A teacher sees everything in a block and is unsure at its edges, so its blocks overlap by half and fade over all of it:
 
@@ -19,7 +19,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wsa_lightning.attention.pattern import reach
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import RoformerConfig
 
@@ -82,7 +81,7 @@ def plan_blocks(config: RoformerConfig, chunk_seconds: float | None = None, over
     Raises:
         UserError: a length or an overlap that is not positive.
     """
-    by_halo = None not in config.windows and overlap is None
+    by_halo = all(pattern.window is not None for pattern in config.patterns) and overlap is None
     seconds = config.chunk_seconds if chunk_seconds is None else chunk_seconds
     if chunk_seconds is None and by_halo:
         seconds = max(seconds, STUDENT_SECONDS)
@@ -103,10 +102,9 @@ def plan_blocks(config: RoformerConfig, chunk_seconds: float | None = None, over
 
 def receptive_frames(config: RoformerConfig) -> int:
     """Frames to either side that reach a frame's mask through windowed attention, sinks aside."""
-    reaches = [reach(window, dilation) for window, dilation in config.patterns if window is not None]
-    if len(reaches) < config.depth:
+    if any(pattern.window is None for pattern in config.patterns):
         raise UserError("a window is null: full attention sees everything, expected a student windowed in every layer")
-    return config.time_blocks * sum(reaches)
+    return config.time_blocks * sum(pattern.reach for pattern in config.patterns)
 
 
 def receptive_samples(config: RoformerConfig) -> int:

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsa_lightning.attention.pattern import reach
 from wsa_lightning.models import Roformer, RoformerConfig
 from wsa_lightning.models.roformer import Layer
 from wsa_lightning.models.transformer import Attention, Block
@@ -85,9 +84,8 @@ class _LiveAttention:
     """Windowed sink attention with a cache of keys and values."""
 
     def __init__(self, attention: Attention, config: RoformerConfig, memory: int) -> None:
-        assert attention.window is not None
         self._attention = attention
-        self._reach, self._memory = reach(attention.window, attention.dilation), memory
+        self._reach, self._memory = attention.pattern.reach, memory
         self._arrived = self._answered = 0  # frames since the stream began
         empty = attention.to_out.weight.new_zeros(config.bands, config.heads, 0, config.dim_head)
         self._queries = self._keys = self._values = empty  # of frames up to the newest
@@ -109,7 +107,7 @@ class _LiveAttention:
             self._queries[:, :, :ready],
             torch.cat((sink_k, self._keys[:, :, near]), dim=2),
             torch.cat((sink_v, self._values[:, :, near]), dim=2),
-            attn_mask=self._seen(ready, first, stop, sinks.shape[1]),
+            attn_mask=self._seen(ready, first, stop),
         )  # (K, H, ready, E)
         past = slice(self._keys.shape[2] - held, None)
         sink_out = F.scaled_dot_product_attention(
@@ -147,14 +145,12 @@ class _LiveAttention:
         gates = attention.to_gates(x).sigmoid().transpose(1, 2)[..., None]  # (K, H, n, 1)
         return _turned(q, turn), _turned(k, turn), v, gates
 
-    def _seen(self, ready: int, first: int, stop: int, sinks: int) -> Tensor:
-        """(ready, S + stop - first) bool: the sinks, and the frames of the window."""
-        device = self._keys.device
-        query = torch.arange(self._answered, self._answered + ready, device=device)[:, None]
-        key = torch.arange(first, stop, device=device)[None]
-        gap = (query - key).abs()
-        near = (gap <= self._reach) & (gap % self._attention.dilation == 0)
-        return F.pad(near, (sinks, 0), value=True)
+    def _seen(self, ready: int, first: int, stop: int) -> Tensor:
+        """(ready, S + stop - first) bool: what the frames that become ready see of sinks and frames."""
+        pattern, device = self._attention.pattern, self._keys.device
+        query = pattern.sinks + torch.arange(self._answered, self._answered + ready, device=device)
+        frames = pattern.sinks + torch.arange(first, stop, device=device)
+        return pattern.allows(query[:, None], torch.cat((torch.arange(pattern.sinks, device=device), frames)))
 
     def _gated(self, out: Tensor, gates: Tensor) -> Tensor:
         """(K, H, n, E) -> (K, n, D)."""

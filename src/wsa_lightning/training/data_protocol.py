@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import lightning as L
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 
-from wsa_lightning.data.dataset import AtLeast, Failure, FixedItems, Item, ShardedSampler
+from wsa_lightning.data.dataset import AtLeast, Failure, FixedItems, Item, RandomItems, ShardedSampler
 from wsa_lightning.errors import UserError
 from wsa_lightning.ranges import NonNegativeInt, PositiveFloat, PositiveInt
 from wsa_lightning.reliability.internals import processed_batches
@@ -81,7 +81,7 @@ class SeparationDataModule(L.LightningDataModule, ABC):
         self._resumed = {"epoch": 0, "samples": 0}
 
     @abstractmethod
-    def train_dataset(self) -> Dataset[Item]:
+    def train_dataset(self) -> RandomItems:
         """Random mixtures; its keys are pairs (epoch, index)."""
 
     @abstractmethod
@@ -90,7 +90,7 @@ class SeparationDataModule(L.LightningDataModule, ABC):
 
     @abstractmethod
     def test_dataset(self) -> FixedItems[Item | Failure]:
-        """Whole tracks. An item that cannot be read is a ``Failure``."""
+        """Whole tracks; an item that cannot be read is a ``Failure``."""
 
     @property
     @abstractmethod
@@ -173,7 +173,7 @@ class SeparationDataModule(L.LightningDataModule, ABC):
         items = AtLeast(dataset, world)
         return self._loader(items, batch_size, EveryNth(len(items), rank, world))
 
-    def _loader(self, dataset: Dataset[Any], batch_size: int, sampler: Sampler[Any]) -> TimedLoader:
+    def _loader(self, dataset: Any, batch_size: int, sampler: Sampler[Any]) -> TimedLoader:
         return TimedLoader(
             dataset,
             batch_size=batch_size,

@@ -1,6 +1,7 @@
 """MUSDB18-HQ, or the embedded songs, as Lightning reads them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class MUSDBDataModule(SeparationDataModule):
                 "chunk_seconds": float(chunk_seconds),
                 "batch_size": int(batch_size),
                 "seed": int(seed),
-                "augmentation": augmentation.as_dict(),
+                "augmentation": asdict(augmentation) | {"gain": list(augmentation.gain)},
             }
         )
         self._tracks: dict[str, list[Track]] = {}
@@ -115,7 +116,7 @@ class MUSDBDataModule(SeparationDataModule):
     @property
     def test_tracks(self) -> Sequence[TrackInfo]:
         return tuple(
-            TrackInfo(track.name, track.samples / track.sample_rate, track.fingerprint())
+            TrackInfo(track.name, track.samples / track.sample_rate, track.content_id())
             for track in self.tracks("test")
         )
 

@@ -9,7 +9,7 @@ import torch
 from wsa_lightning.checkpoints import to_student
 from wsa_lightning.checkpoints.student import SINK_STARTS
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import Dilation, Roformer, RoformerConfig, Window, describe_window
+from wsa_lightning.models import Dilation, Roformer, RoformerConfig, Window, describe_patterns
 from wsa_lightning.training.module import SeparationModule
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class StudentModule(SeparationModule):
         looks_at_music = self.sink_start == "frames" and self.data is not None
         return to_student(
             network,
-            **self.pattern,
+            config,
             sink_start=self.sink_start,
             mixtures=self.data.some_mixtures() if looks_at_music and self.data is not None else None,
             seed=torch.initial_seed(),
@@ -76,7 +76,7 @@ class StudentModule(SeparationModule):
         if adapted.patterns != config.patterns:
             logger.warning(
                 "the checkpoint was trained with window %s; using %s, as configured",
-                describe_window(config.window, config.dilation),
-                describe_window(adapted.window, adapted.dilation),
+                describe_patterns(config),
+                describe_patterns(adapted),
             )
         return adapted

@@ -1,14 +1,16 @@
 """Windows that narrow while the student learns, and sinks that learn before the rest does."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import lightning as L
 from torch.optim import Optimizer
 
+from wsa_lightning.attention import Pattern
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import describe_window
+from wsa_lightning.models import describe_patterns
 from wsa_lightning.models.transformer import Attention
 from wsa_lightning.training.module import SeparationModule
 
@@ -45,10 +47,9 @@ class WindowAnnealingCallback(L.Callback):
             return
         assert isinstance(pl_module, SeparationModule)
         config = pl_module.net.config
-        if not any(own is not None and own * step < self.windows[0] for own, step in config.patterns):
-            own = describe_window(config.window, config.dilation)
+        if not any(is_narrower(pattern, self.windows[0]) for pattern in config.patterns):
             raise UserError(
-                f"annealing.windows is {self.windows}, but the model's own are {own}: expected "
+                f"annealing.windows is {self.windows}, but the model's own are {describe_patterns(config)}: expected "
                 "wider ones to begin with; or set annealing.windows [] and annealing.steps 0"
             )
         _end_within(pl_module, "annealing.steps", self.steps)
@@ -77,18 +78,24 @@ def _end_within(module: SeparationModule, key: str, steps: int) -> None:
         raise UserError(f"{key} is {steps}, but the whole training has {planned} steps: expected fewer than that")
 
 
+def is_narrower(pattern: Pattern, window: int) -> bool:
+    """Whether a plain window of so many frames stretches further than the pattern's."""
+    return pattern.window is not None and pattern.window * pattern.dilation < window
+
+
 def widen(pl_module: L.LightningModule, least: int | None) -> None:
-    """Give every windowed time attention its own window and dilation, or ``least`` frames where those reach further."""
+    """Give every time attention its own pattern, or a plain window of ``least`` frames where that reaches further."""
     assert isinstance(pl_module, SeparationModule)
-    for layer, (own, step) in zip(pl_module.net.layers, pl_module.net.config.patterns, strict=True):
-        is_widened = own is not None and least is not None and least > own * step
+    for layer, own in zip(pl_module.net.layers, pl_module.net.config.patterns, strict=True):
+        is_widened = least is not None and is_narrower(own, least)
+        pattern = replace(own, window=least, dilation=1) if is_widened else own
         for attention in layer.get_submodule("time").modules():
             if isinstance(attention, Attention):
-                attention.window, attention.dilation = (least, 1) if is_widened else (own, step)
+                attention.pattern = pattern
 
 
 class SinkWarmupCallback(L.Callback):
-    """Trains the sinks alone for the first optimizer steps, everything else standing still.
+    """Trains the sinks alone for the first optimizer steps; everything else is frozen.
 
     Args:
         steps: optimizer steps; 0 for none.
@@ -109,7 +116,7 @@ class SinkWarmupCallback(L.Callback):
         _end_within(pl_module, "sink_warmup.steps", self.steps)
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
-        """Drop the gradients of all but the sinks; AdamW leaves alone what has none, DDP has already reduced them."""
+        """Drop the gradients of all but the sinks: AdamW skips parameters without one, DDP has reduced them."""
         if trainer.global_step >= self.steps:
             return
         assert isinstance(pl_module, SeparationModule)

@@ -11,7 +11,6 @@ from rich.table import Table
 
 from wsa_lightning.atomic import write_json
 from wsa_lightning.checkpoints import save
-from wsa_lightning.models import describe_dilation, describe_window
 from wsa_lightning.reliability.internals import find_callback, is_dry_run
 from wsa_lightning.training.callbacks.flops import FlopCounterCallback
 from wsa_lightning.training.media import log_hyperparameters
@@ -66,9 +65,7 @@ def hyperparameters(trainer: L.Trainer, module: SeparationModule) -> dict[str, A
     data = {} if module.data is None else dict(module.data.hparams)
     rates = [group.get("initial_lr", group["lr"]) for group in trainer.optimizers[0].param_groups]
     return {
-        "window": config.window if isinstance(config.window, int) else describe_window(config.window),
-        "dilation": describe_dilation(config.dilation),
-        "sinks": config.sinks,
+        **config.time_attention.columns(),
         "family": config.family,
         "dim": config.dim,
         "depth": config.depth,

@@ -15,7 +15,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from wsa_lightning.training.evaluation.results import COLUMNS, Results
+from wsa_lightning.training.evaluation.outcome import Outcome
 
 VERSION = 1
 FOLDER = "test"
@@ -47,12 +47,12 @@ def finish(run: Path) -> Path:
     return target
 
 
-def write_scores(folder: Path, report: Results, separation: Mapping[str, Any], config: str | None) -> None:
+def write_scores(folder: Path, outcome: Outcome, separation: Mapping[str, Any], config: str | None) -> None:
     """``scores.csv``, then ``scores.json``."""
     with (folder / "scores.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, outcome.columns)
         writer.writeheader()
-        writer.writerows(report.rows())
+        writer.writerows(outcome.rows())
     content = {
         "version": VERSION,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -60,7 +60,7 @@ def write_scores(folder: Path, report: Results, separation: Mapping[str, Any], c
         "commit": commit(),
         "config": config,
         "split": "test",
-        **report.to_dict(separation),
+        **outcome.to_dict(separation),
     }
     text = json.dumps(_without_nan(content), indent=1, ensure_ascii=False, allow_nan=False)
     (folder / "scores.json").write_text(text + "\n", encoding="utf-8")

@@ -23,7 +23,7 @@ from wsa_lightning.training.data_protocol import SeparationDataModule, TrackInfo
 from wsa_lightning.training.evaluation import artifacts
 from wsa_lightning.training.evaluation.cache import TeacherScores
 from wsa_lightning.training.evaluation.card import ModelCard
-from wsa_lightning.training.evaluation.results import Results
+from wsa_lightning.training.evaluation.outcome import Outcome
 from wsa_lightning.training.module import TRACK_ERRORS, SeparationModule
 
 Scores = dict[str, list[float]]
@@ -142,7 +142,7 @@ class EvaluationCallback(L.Callback):
         shares = _gather((self._scored, self.failed, self._from_cache))
         self.failed = {name: error for _, failed, _ in shares for name, error in failed.items()}
         self._from_cache = sum(known for *_, known in shares)
-        report = Results(
+        outcome = Outcome(
             songs=[track.name for track in self._tracks],
             seconds=[track.seconds for track in self._tracks],
             stems=pl_module.net.config.stems,
@@ -152,9 +152,9 @@ class EvaluationCallback(L.Callback):
             failed=dict(sorted(self.failed.items())),
             resamples=self.bootstrap_resamples,
         )
-        pl_module.log_dict(report.scalars(), sync_dist=True)  # the same on every rank; Lightning warns otherwise
+        pl_module.log_dict(outcome.scalars(), sync_dist=True)  # the same on every rank; Lightning warns otherwise
         if trainer.is_global_zero:
-            self._publish(report, {name: card.blocks() for name, card in self._cards.items()})
+            self._publish(outcome, {name: card.blocks() for name, card in self._cards.items()})
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Let go of the threads and of what was half written."""
@@ -240,16 +240,16 @@ class EvaluationCallback(L.Callback):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _publish(self, report: Results, separation: Mapping[str, Any]) -> None:
+    def _publish(self, outcome: Outcome, separation: Mapping[str, Any]) -> None:
         console = Console()
-        console.print(report.heading(), highlight=False, soft_wrap=True)
-        console.print(report.table())
+        console.print(outcome.heading(), highlight=False, soft_wrap=True)
+        console.print(outcome.table())
         if self._from_cache:
             rank_zero_info(f"teacher's scores taken from the cache: {self._from_cache} of {len(self._tracks)} songs")
         if self._dry:
             return
         config = "config.test.yaml" if (self._run / "config.test.yaml").is_file() else None
-        artifacts.write_scores(self._run / artifacts.PARTIAL, report, separation, config)
+        artifacts.write_scores(self._run / artifacts.PARTIAL, outcome, separation, config)
         console.print(f"scores  {artifacts.finish(self._run) / 'scores.json'}", soft_wrap=True)
 
 

@@ -32,9 +32,7 @@ class ModelCard:
         return {
             "checkpoint": self.checkpoint,
             "sha256": self.sha256,
-            "window": config.to_dict()["window"],
-            "dilation": config.to_dict()["dilation"],
-            "sinks": config.sinks,
+            **config.time_attention.to_dict(),
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "flops": {
                 "seconds": report.seconds,

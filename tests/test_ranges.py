@@ -3,6 +3,7 @@
 import pytest
 from jsonargparse import ArgumentError, ArgumentParser
 
+from wsa_lightning.ranges import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from wsa_lightning.reliability.finite import FiniteCallback
 from wsa_lightning.reliability.progress import ProgressCallback
 from wsa_lightning.reliability.recovery import RecoveryCallback
@@ -23,6 +24,7 @@ from wsa_lightning.training.evaluation.callback import EvaluationCallback
         (FlopCounterCallback, "seconds", "0", ">0"),
         (MUSDBDataModule, "batch_size", "0", ">0"),
         (MUSDBDataModule, "chunk_seconds", "-2", ">0"),
+        (MUSDBDataModule, "chunks_per_song", "0", ">0"),
         (MUSDBDataModule, "max_unreadable", "-1", ">=0"),
         (MUSDBDataModule, "seed", "-1", ">=0"),
         (MUSDBDataModule, "steps_per_epoch", "0", ">0"),
@@ -41,3 +43,22 @@ def test_a_number_out_of_range_is_refused_by_name(group: type, option: str, valu
         parser.parse_args([f"--group.{option}={value}"])
     said = str(error.value)
     assert f"group.{option}" in said and value in said and expected in said.replace("v", "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "plain"),
+    [
+        (PositiveInt, int),
+        (NonNegativeInt, int),
+        (PositiveFloat, float),
+        (NonNegativeFloat, float),
+        (ClosedUnitInterval, float),
+    ],
+)
+def test_a_number_within_its_range_is_a_plain_number(kind: type, plain: type) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--one", type=kind)
+    parser.add_argument("--some", type=list[kind])  # type: ignore[valid-type]
+    parser.add_argument("--perhaps", type=kind | None)
+    found = parser.parse_args(["--one=1", "--some=[1]", "--perhaps=1"])
+    assert [type(number) for number in (found.one, *found.some, found.perhaps)] == [plain] * 3

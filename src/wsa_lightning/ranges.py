@@ -1,10 +1,9 @@
 """Numbers with a range, for options: jsonargparse refuses what lies outside, and names the option and the range.
 
-A type checker sees plain numbers. At run time they are subclasses of ``int`` and ``float``, which a checkpoint, a file
-of plain data, must not hold: see ``plain``.
+A type checker sees plain numbers, and so does the code that gets them.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     PositiveInt = int
@@ -19,18 +18,15 @@ else:
         NonNegativeInt,
         PositiveFloat,
         PositiveInt,
+        register_type,
     )
 
+    def _register(kind):
+        """Let jsonargparse return plain numbers: a checkpoint of plain data cannot hold instances of ``kind``."""
+        base = kind.__base__
+        register_type(kind, base, lambda value: base(kind(value)), fail_already_registered=False)
 
-def plain(value: Any) -> Any:
-    """The same number, or dictionary, list or tuple of numbers and other values, with plain numbers."""
-    if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(plain(inner) for inner in value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return value
-    return int(value) if isinstance(value, int) else float(value)
+    for _kind in (PositiveInt, NonNegativeInt, PositiveFloat, NonNegativeFloat, ClosedUnitInterval):
+        _register(_kind)
 
-
-__all__ = ["ClosedUnitInterval", "NonNegativeFloat", "NonNegativeInt", "PositiveFloat", "PositiveInt", "plain"]
+__all__ = ["ClosedUnitInterval", "NonNegativeFloat", "NonNegativeInt", "PositiveFloat", "PositiveInt"]

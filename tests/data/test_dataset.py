@@ -73,15 +73,13 @@ class TestMixDataset:
         with pytest.raises(UserError, match=r"5000 samples.*4000 samples.*'track 2'.*data\.chunk_seconds"):
             MixDataset(tracks, ["vocals"], 5000, seed=0, augmentation=Augmentation())
 
-    def test_no_tracks_unknown_stems_and_negative_numbers_are_refused(self, tracks: list[Track]) -> None:
+    def test_no_tracks_unknown_stems_and_empty_chunks_are_refused(self, tracks: list[Track]) -> None:
         with pytest.raises(UserError, match="no tracks"):
             MixDataset([], ["vocals"], CHUNK, seed=0, augmentation=Augmentation())
         with pytest.raises(UserError, match="unknown stem 'guitar'"):
             MixDataset(tracks, ["guitar"], CHUNK, seed=0, augmentation=Augmentation())
         with pytest.raises(UserError, match="a chunk of 0 samples"):
             MixDataset(tracks, ["vocals"], 0, seed=0, augmentation=Augmentation())
-        with pytest.raises(UserError, match="seed is -1"):
-            MixDataset(tracks, ["vocals"], CHUNK, seed=-1, augmentation=Augmentation())
 
 
 class TestShardedSampler:
@@ -148,9 +146,7 @@ class TestChunkDataset:
         assert batch["targets"].shape == (6, 4, 2, CHUNK)
         assert batch["track"].tolist() == [0, 0, 1, 1, 2, 2]
 
-    def test_no_chunks_and_no_tracks_are_refused(self, tracks: list[Track]) -> None:
-        with pytest.raises(UserError, match="0 chunks per track"):
-            ChunkDataset(tracks, ["vocals"], CHUNK, per_track=0)
+    def test_no_tracks_are_refused(self) -> None:
         with pytest.raises(UserError, match="no tracks"):
             ChunkDataset([], ["vocals"], CHUNK, per_track=1)
 

@@ -74,12 +74,12 @@ class MixDataset(Dataset[MixItem]):
         tracks: to draw from; those shorter than ``chunk`` are left out with a warning.
         stems: the targets.
         chunk: length of a mixture, in samples.
-        seed: of all samples.
+        seed: of all samples, 0 or more.
         augmentation: how the sources are varied.
         max_unreadable: how many tracks may become unreadable; their chunks are drawn again.
 
     Raises:
-        UserError: no track is as long as ``chunk``, a stem is unknown, or ``seed`` is negative.
+        UserError: no track is as long as ``chunk``, or a stem is unknown.
     """
 
     def __init__(
@@ -92,8 +92,6 @@ class MixDataset(Dataset[MixItem]):
         max_unreadable: int = 0,
     ) -> None:
         check_stems(stems)
-        if seed < 0:
-            raise UserError(f"seed is {seed}, expected 0 or more")
         self.tracks = _long_enough(tracks, chunk)
         self.stems = tuple(stems)
         self.chunk = chunk
@@ -167,19 +165,17 @@ class ChunkDataset(Dataset[Item]):
         tracks: of at least ``chunk`` samples each.
         stems: the targets.
         chunk: length of a chunk, in samples.
-        per_track: chunks of a track, evenly spread from its beginning to its end; fewer if they would overlap.
+        per_track: chunks of a track, 1 or more, evenly spread from beginning to end; fewer if they would overlap.
         max_unreadable: how many tracks may become unreadable.
 
     Raises:
-        UserError: a track is shorter than ``chunk``, there is no track, a stem is unknown, or a number is below 1.
+        UserError: a track is shorter than ``chunk``, there is no track, or a stem is unknown.
     """
 
     def __init__(
         self, tracks: Sequence[Track], stems: Sequence[str], chunk: int, per_track: int, max_unreadable: int = 0
     ) -> None:
         check_stems(stems)
-        if per_track < 1:
-            raise UserError(f"{per_track} chunks per track, expected 1 or more")
         _check_chunk(tracks, chunk)
         for track in tracks:
             if track.samples < chunk:

@@ -1,4 +1,4 @@
-"""The loss terms, each under the one name it has in YAML and TensorBoard, and their weighted sum."""
+"""The loss terms, and their weighted sum; the name of a term is its key in YAML and its tag in TensorBoard."""
 
 import inspect
 import math
@@ -14,11 +14,11 @@ from wsa_lightning.losses.stft_distance import multi_resolution_stft_distance
 from wsa_lightning.models.taps import TAPS
 
 Features = Mapping[str, Sequence[Tensor]]
-"""What a model computes inside, by tap (``models.taps.TAPS``), layer by layer."""
+"""Activations of a model by tap (``models.taps.TAPS``), one tensor per layer."""
 
 
 class Taught(NamedTuple):
-    """What the teacher computed from the mixture that the student was given.
+    """What the teacher computed from the student's mixture.
 
     Attributes:
         mask: the teacher's complex mask (B, stems, C, F, T).
@@ -32,7 +32,7 @@ class Taught(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """Everything a loss term may use.
+    """What a loss term can be computed from.
 
     Attributes:
         audio: estimated stems (B, stems, C, N).
@@ -66,9 +66,9 @@ NEEDS = frozenset({"teacher", "mask_weight", *TAPS})
 
 
 def loss_term(name: str, *, needs: Collection[str] = ()) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
-    """Decorator: make a function a loss term, known as ``name`` in ``model.loss`` and in TensorBoard.
+    """Decorator that registers a function as the loss term ``name`` of ``model.loss`` and TensorBoard.
 
-    The function takes an ``Estimate`` and, as keyword arguments with defaults, numbers of its own; YAML gives those
+    The function takes an ``Estimate`` and, as keyword arguments with defaults, its own parameters, which YAML gives
     beside the weight: ``{my/term: {weight: 0.5, delta: 0.1}}``.
 
     Args:
@@ -83,7 +83,7 @@ def loss_term(name: str, *, needs: Collection[str] = ()) -> Callable[[Callable[.
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         if name in TERMS and TERMS[name].function is not function:
-            raise ValueError(f"there is a loss term {name!r} already: choose another name")
+            raise ValueError(f"a loss term {name!r} exists already: choose another name")
         TERMS[name] = Term(function, frozenset(needs))
         return function
 
@@ -186,7 +186,7 @@ class Loss:
         self.taps = self.needs & set(TAPS)
 
     def __call__(self, estimate: Estimate) -> tuple[Tensor, dict[str, Tensor]]:
-        """The total loss, and every term by name before weighting."""
+        """The total loss, and every term by name without its weight."""
         terms = {name: TERMS[name].function(estimate, **self.parameters[name]) for name in self.weights}
         total = torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
         return total, terms

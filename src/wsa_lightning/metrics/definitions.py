@@ -46,7 +46,6 @@ class Definition:
         text: the formula.
         score: computes it for one stem; None for cSDR, which needs all stems at once (``score_track``).
         of_silence: whether it is defined for a silent target.
-        aggregation: over tracks and stems.
     """
 
     unit: str
@@ -54,11 +53,10 @@ class Definition:
     text: str
     score: Callable[[Signals], float] | None = None
     of_silence: bool = False
-    aggregation: str = MEDIAN
 
     def as_dict(self) -> dict[str, str]:
         """The definition in words."""
-        return {"unit": self.unit, "better": self.better, "text": self.text, "aggregation": self.aggregation}
+        return {"unit": self.unit, "better": self.better, "text": self.text, "aggregation": MEDIAN}
 
 
 DEFINITIONS = {

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Sequence
 
 from wsa_lightning.errors import UserError
+from wsa_lightning.machine import usable_cores
 from wsa_lightning.sweeps.grid import Sweep, SweepFile
 from wsa_lightning.sweeps.point import PROGRAM, Point
 from wsa_lightning.sweeps.pool import GRACE_SECONDS, Pool
@@ -53,8 +54,3 @@ def visible_gpus() -> list[str]:
     import torch
 
     return [str(index) for index in range(torch.cuda.device_count())]
-
-
-def usable_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

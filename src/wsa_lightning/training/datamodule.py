@@ -10,7 +10,7 @@ from wsa_lightning.data.embedded import embedded_root
 from wsa_lightning.data.mixing import Augmentation
 from wsa_lightning.data.splits import SplitName, split
 from wsa_lightning.data.tracks import Track, check_stems
-from wsa_lightning.ranges import NonNegativeInt, PositiveFloat, PositiveInt, plain
+from wsa_lightning.ranges import NonNegativeInt, PositiveFloat, PositiveInt
 from wsa_lightning.training.data_protocol import SeparationDataModule, TrackInfo
 
 STAGES: Mapping[str, tuple[SplitName, ...]] = {"fit": ("train", "valid"), "validate": ("valid",)}
@@ -60,16 +60,14 @@ class MUSDBDataModule(SeparationDataModule):
         self.chunks_per_song, self.max_unreadable = chunks_per_song, max_unreadable
         self.augmentation = augmentation
         self.save_hyperparameters(
-            plain(
-                {
-                    "root": None if root is None else str(root),
-                    "stems": list(stems),
-                    "chunk_seconds": chunk_seconds,
-                    "batch_size": batch_size,
-                    "seed": seed,
-                    "augmentation": asdict(augmentation) | {"gain": list(augmentation.gain)},
-                }
-            )
+            {
+                "root": None if root is None else str(root),
+                "stems": list(stems),
+                "chunk_seconds": chunk_seconds,
+                "batch_size": batch_size,
+                "seed": seed,
+                "augmentation": asdict(augmentation) | {"gain": list(augmentation.gain)},
+            }
         )
         self._tracks: dict[str, list[Track]] = {}
         self._mixtures: MixDataset | None = None

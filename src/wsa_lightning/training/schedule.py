@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from wsa_lightning.ranges import ClosedUnitInterval, NonNegativeInt, PositiveInt, plain
+from wsa_lightning.ranges import ClosedUnitInterval, NonNegativeInt, PositiveInt
 
 
 class WarmupCosine(LRScheduler):
@@ -27,8 +27,7 @@ class WarmupCosine(LRScheduler):
         final_fraction: ClosedUnitInterval = 0.05,
         total_steps: PositiveInt | None = None,
     ) -> None:
-        self.warmup_steps, self.final_fraction = plain(warmup_steps), plain(final_fraction)  # for checkpoints
-        self.total_steps = plain(total_steps)
+        self.warmup_steps, self.final_fraction, self.total_steps = warmup_steps, final_fraction, total_steps
         super().__init__(optimizer)
 
     def factor(self, step: int) -> float:

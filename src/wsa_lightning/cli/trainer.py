@@ -16,7 +16,8 @@ from wsa_lightning.atomic import replacing
 from wsa_lightning.checkpoints import load
 from wsa_lightning.checkpoints.files import is_resumable, resolve_path
 from wsa_lightning.cli.entry import INTERRUPTED
-from wsa_lightning.cli.table import TRAINER_COMMANDS, example
+from wsa_lightning.cli.messages import OneLineParser
+from wsa_lightning.cli.registry import PROGRAM, TRAINER_COMMANDS, example
 from wsa_lightning.configs import base_config
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import describe_window
@@ -39,6 +40,10 @@ from wsa_lightning.training.checkpoint_io import AtomicCheckpointIO, previous
 from wsa_lightning.training.module import SeparationModule
 
 TERMINATED = 128 + 15
+
+
+class TrainerParser(OneLineParser, LightningArgumentParser):
+    """Lightning's parser, with errors in one line."""
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -177,8 +182,10 @@ def run_trainer() -> None:
             SeparationModule,
             MUSDBDataModule,
             subclass_mode_model=True,
+            parser_class=TrainerParser,
             parser_kwargs={
                 **options,
+                "prog": PROGRAM,
                 **{
                     name: {**options, "default_config_files": base, "epilog": f"example: {example(name)}"}
                     for name in TRAINER_COMMANDS

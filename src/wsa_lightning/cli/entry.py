@@ -5,7 +5,7 @@ import sys
 
 from omegaconf.errors import OmegaConfBaseException
 
-from wsa_lightning import __version__
+import wsa_lightning
 from wsa_lightning.cli.messages import fail
 from wsa_lightning.cli.options import run_function
 from wsa_lightning.cli.registry import COMMANDS, find_command, usage
@@ -34,7 +34,7 @@ def run(words: list[str]) -> None:
         print(usage())
         sys.exit(0 if words else 2)
     if words[0] == "--version":
-        print(f"wsa-lightning {__version__}")
+        print(f"wsa-lightning {wsa_lightning.__version__}")
         return
     try:
         name = find_command(words)

@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Unpack
+from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from wsa_lightning.checkpoints.architecture import infer
 from wsa_lightning.checkpoints.companion import Companion, read_companion

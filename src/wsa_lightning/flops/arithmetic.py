@@ -49,6 +49,7 @@ def closed_form(config: RoformerConfig, seconds: float = 8.0) -> FlopReport:
         },
         stft=stft_flops(config, (1 + len(config.stems)) * config.channels * frames),
         **pairs_of(config, frames),
+        uncounted=(),
     )
 
 

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from wsa_lightning.atomic import replacing
 from wsa_lightning.checkpoints import load
-from wsa_lightning.checkpoints.files import is_resumable, resolve_path
+from wsa_lightning.checkpoints.model_files import is_resumable, resolve_path
 from wsa_lightning.cli.entry import INTERRUPTED
 from wsa_lightning.cli.table import TRAINER_COMMANDS, example
 from wsa_lightning.configs import base_config

@@ -9,6 +9,6 @@ and gates count 0, as in the literature. The STFT and its inverse are reported s
 
 from wsa_lightning.flops.arithmetic import closed_form
 from wsa_lightning.flops.counting import count
-from wsa_lightning.flops.report import FlopReport, Uncounted
+from wsa_lightning.flops.flop_report import FlopReport, Uncounted
 
 __all__ = ["FlopReport", "Uncounted", "closed_form", "count"]

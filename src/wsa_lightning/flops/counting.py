@@ -15,8 +15,8 @@ from fvcore.nn import FlopCountAnalysis
 
 from wsa_lightning.errors import first_line
 from wsa_lightning.flops.arithmetic import frames_of, pairs_of, stft_flops
+from wsa_lightning.flops.flop_report import FlopReport, Uncounted
 from wsa_lightning.flops.handles import FREE_OPERATORS, HANDLES
-from wsa_lightning.flops.report import FlopReport, Uncounted
 from wsa_lightning.flops.tracing import ATTENTION, weightless_copy
 from wsa_lightning.models.roformer import Roformer
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wsa_lightning.checkpoints.difference import load_exactly
-from wsa_lightning.checkpoints.reading import METADATA_KEY, network_state
+from wsa_lightning.checkpoints.tensor_files import METADATA_KEY, network_state
 from wsa_lightning.errors import UserError
 from wsa_lightning.losses import Estimate, check_weights, taps_needed, weighted_sum
 from wsa_lightning.metrics import UsdrPerSong

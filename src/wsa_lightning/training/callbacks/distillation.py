@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wsa_lightning.checkpoints import load
-from wsa_lightning.checkpoints.files import file_hash, resolve_path
+from wsa_lightning.checkpoints.model_files import file_hash, resolve_path
 from wsa_lightning.errors import UserError
 from wsa_lightning.losses import taps_needed
 from wsa_lightning.metrics import UsdrPerSong

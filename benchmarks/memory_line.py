@@ -19,7 +19,7 @@ import torch
 from wsa_lightning.checkpoints import load
 from wsa_lightning.losses import Estimate, weighted_sum
 from wsa_lightning.models import Roformer
-from wsa_lightning.training.memory import MIB, Context, estimate
+from wsa_lightning.training.callbacks.memory import MIB, Context, estimate
 
 LOSS = {"audio/l1": 1.0, "audio/stft": 1.0, "distill/mask": 1.0}
 SETTINGS = ("plain", "checkpointing", "bf16")

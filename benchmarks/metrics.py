@@ -12,7 +12,7 @@ import warnings
 import torch
 from harness import Timing, interleave, show, write
 
-from wsa_lightning.metrics import csdr, score_song
+from wsa_lightning.metrics import csdr, score_track
 
 RATE = 44100
 
@@ -29,7 +29,7 @@ def main() -> None:
     mixture, estimate = target + backing, 0.95 * target + 0.1 * backing
     sources = torch.stack([estimate, mixture - estimate]), torch.stack([target, backing])
 
-    cases = {"all metrics": lambda: score_song(estimate[None], target[None], mixture)}
+    cases = {"all metrics": lambda: score_track(estimate[None], target[None], mixture)}
     timings = interleave(cases, rounds=arguments.rounds)
     rows = [
         {"case": name, "seconds_of_audio": arguments.seconds, **timing.to_dict()} for name, timing in timings.items()

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, settings
 
 from tests.zygote import Zygote
 from wsa_lightning.checkpoints import save
-from wsa_lightning.data.songs import make_songs
+from wsa_lightning.data.embedded import make_tracks
 from wsa_lightning.models import Roformer, RoformerConfig
-from wsa_lightning.training.callbacks.ranks import LAUNCHER
+from wsa_lightning.reliability.ranks import LAUNCHER
 
 REPOSITORY = Path(__file__).parents[1]
 TINY = RoformerConfig(dim=16, depth=1, heads=2, dim_head=8, mask_hidden_layers=1, mlp_expansion_factor=1)
@@ -33,7 +33,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four songs to train and validate, two to test, 2.5 s each."""
     root = tmp_path_factory.mktemp("songs")
-    make_songs(root, train=4, test=2, seconds=2.5, seed=3, workers=1)
+    make_tracks(root, train=4, test=2, seconds=2.5, seed=3, workers=1)
     return root
 
 

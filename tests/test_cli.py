@@ -179,13 +179,13 @@ def test_the_command_line_beats_yaml_and_yaml_beats_the_checkpoint(
     result = wsa(
         *TINY_FIT, *options(songs, tiny_teacher, tmp_path), "--trainer.max_epochs", 2,
         "--ckpt_path", run / "checkpoints" / "epoch=0.ckpt", "--model.window", 6, "--model.dilation", 3,
-        "--model.learning_rate", 0.125,
+        "--model.optimizer.lr", 0.125,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert load(tmp_path / "model.safetensors").config.time_attention.columns() == {
         "window": 6,
         "dilation": 3,
-        "sinks": 2,
+        "sinks": 4,
     }
     rates = [event.value for event in events(tmp_path).Scalars("lr-AdamW")]
     assert max(rates) > 0.01, "the checkpoint was trained with 0.001 at most"
@@ -194,7 +194,7 @@ def test_the_command_line_beats_yaml_and_yaml_beats_the_checkpoint(
 def test_a_teacher_trains_from_scratch(wsa: Run, songs: Path, tmp_path: Path) -> None:
     result = wsa(
         "fit", "--config", "configs/teacher.yaml", "--config", "configs/scale/tiny.yaml", "--data.root", songs,
-        "--trainer.default_root_dir", tmp_path, "--model.dim", 16, "--model.depth", 1,
+        "--trainer.default_root_dir", tmp_path, "--model.config.dim", 16, "--model.config.depth", 1,
         "--trainer.enable_progress_bar", "false",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr

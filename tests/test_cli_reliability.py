@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY, Run
-from wsa_lightning.data.songs import library
+from wsa_lightning import machine
+from wsa_lightning.data import embedded
+from wsa_lightning.errors import UserError
 
 TINY_FIT = ("fit", "--config", "configs/wsa_w16_s4.yaml", "--config", "configs/scale/tiny.yaml")
 
@@ -24,7 +26,7 @@ def test_a_home_that_cannot_be_written_and_a_dataset_that_is_only_read_are_enoug
 ) -> None:
     before = contents(songs)
     environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("XDG_", library.CACHE_VARIABLE))
+        name: value for name, value in os.environ.items() if not name.startswith(("XDG_", machine.CACHE_VARIABLE))
     }
     # Even root cannot make a file in /proc.
     environment |= {"HOME": "/proc/nobody", "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
@@ -45,18 +47,18 @@ def test_a_home_that_cannot_be_written_and_a_dataset_that_is_only_read_are_enoug
 def test_embedded_songs_without_a_writable_home_are_refused_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(library.CACHE_VARIABLE, raising=False)
-    monkeypatch.setattr(library.platformdirs, "user_cache_dir", lambda name: f"/proc/nobody/{name}")
-    with pytest.raises(library.UserError, match=library.CACHE_VARIABLE):
-        library.embedded_root()
-    monkeypatch.setattr(library, "make_songs", lambda root, **_: root.mkdir(parents=True))
-    assert library.embedded_root(tmp_path / "cache").parent == tmp_path / "cache"
+    monkeypatch.delenv(machine.CACHE_VARIABLE, raising=False)
+    monkeypatch.setattr(machine.platformdirs, "user_cache_dir", lambda name: f"/proc/nobody/{name}")
+    with pytest.raises(UserError, match=machine.CACHE_VARIABLE):
+        embedded.embedded_root()
+    monkeypatch.setattr(embedded, "make_tracks", lambda root, **_: root.mkdir(parents=True))
+    assert embedded.embedded_root(tmp_path / "cache").parent == tmp_path / "cache"
 
 
 def test_a_step_that_memory_does_not_hold_is_one_line_with_three_settings(
     wsa: Run, songs: Path, tiny_teacher: Path, tmp_path: Path
 ) -> None:
-    famine = {"class_path": "tests.training.saboteur.Famine", "init_args": {"mib": 400}}
+    famine = {"class_path": "tests.reliability.saboteur.Famine", "init_args": {"mib": 400}}
     result = wsa(
         *TINY_FIT, "--data.root", songs, "--distillation.teacher", tiny_teacher, "--trainer.default_root_dir", tmp_path,
         "--trainer.logger", "false", "--data.batch_size", 64, "--trainer.callbacks", json.dumps([famine]),

@@ -5,7 +5,7 @@ import torch
 
 from wsa_lightning.checkpoints import load
 from wsa_lightning.checkpoints.model_files import ASSETS, SHIPPED
-from wsa_lightning.data.songs import compose
+from wsa_lightning.composer import compose
 from wsa_lightning.metrics import usdr
 from wsa_lightning.separation import separate
 

@@ -1,6 +1,6 @@
 """Write scores.csv and the tables of README.md from the finished points of the study's sweeps.
 
-Points that scores.csv has and the folder has not are kept: a study may be run in parts, on several machines.
+Points of scores.csv that are not in the folder are kept, so a study can be run in parts, on several machines.
 
 python experiments/distillation/tabulate.py [RUNS]   (runs/distillation)
 """
@@ -16,19 +16,19 @@ import numpy as np
 
 from wsa_lightning.configs import base_config
 from wsa_lightning.metrics.paired import Difference, paired_difference
-from wsa_lightning.studies.point import Point
-from wsa_lightning.studies.sweep import label, read_sweep
+from wsa_lightning.sweeps.grid import label, read_sweep
+from wsa_lightning.sweeps.point import Point
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- tables: tabulate.py -->", "<!-- end -->"
 SWEEPS = ("before", "control", "alone", "together_w10_s8", "together_w4_s4", "long", "deep")
 METRICS = ("usdr", "csdr", "bleedless", "fullness", "leakage")
 VALIDATION = "val_usdr_mean"
-"""One number a run, the mean over the validation songs; scores.csv repeats it in every line of the run."""
+"""One number per run, the mean over the validation songs; scores.csv repeats it in every line of the run."""
 COMPARED = ("plain", "weighted", "imitation", "layers-4-16")
-"""The arms of alone.yaml that stand beside together_w10_s8.yaml."""
+"""The arms of alone.yaml that appear in the table of together_w10_s8.yaml."""
 STUDENT = "wsa-w10-s8-"
-"""Where a sweep names the student's config beside the arm's."""
+"""Start of a point's label if a sweep names the student's config before the arm's."""
 CHUNK_SECONDS = 2.0
 COLUMNS = (*METRICS, VALIDATION)
 FIGURES = {
@@ -43,11 +43,11 @@ FIGURES = {
     "leakage - teacher": ("leakage", "teacher"),
 }
 Run = tuple[str, str, int]
-"""Sweep, arm, seed; a teacher is a run of its own, with seed 0."""
+"""Sweep, arm and seed; a teacher is a separate run, with seed 0."""
 Scores = dict[str, dict[str, float]]
-"""Metric to song to score, the mean over its stems; NaN where a song has none."""
+"""Score by metric and song, the mean over stems; NaN if a song has none."""
 TEACHERS = {"deep": "deep_teacher"}
-"""Sweeps whose teacher is not the shipped one."""
+"""The teacher of sweeps that do not use the shipped one."""
 
 
 def teacher_of(sweep: str) -> Run:
@@ -56,7 +56,7 @@ def teacher_of(sweep: str) -> Run:
 
 
 def read_tested(folder: Path, role: str) -> Scores:
-    """What ``test`` wrote of the student or of the teacher."""
+    """Scores that ``test`` wrote for the student or the teacher."""
     scores: dict[str, dict[str, list[float]]] = {metric: {} for metric in METRICS}
     with (folder / "test" / "scores.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -67,7 +67,7 @@ def read_tested(folder: Path, role: str) -> Scores:
 
 
 def read_validated(point: Point) -> float:
-    """The last validation of ``fit``; NaN of one only tested, or validated in chunks of another length."""
+    """The last validation of ``fit``; NaN if a point was only tested, or validated in chunks of another length."""
     summary = point.folder / "summary.json"
     if not summary.is_file() or point.identity["options"]["data.chunk_seconds"] != CHUNK_SECONDS:
         return math.nan
@@ -75,7 +75,7 @@ def read_validated(point: Point) -> float:
 
 
 def with_validation(scores: Scores, value: float) -> Scores:
-    """The scores, and the run's validation beside every song."""
+    """The scores, with the run's validation for every song."""
     return {**scores, VALIDATION: dict.fromkeys(scores["usdr"], value)}
 
 
@@ -93,7 +93,7 @@ def finished(runs: Path) -> Iterator[tuple[Run, Scores]]:
 
 
 def read_kept(path: Path) -> dict[Run, Scores]:
-    """What earlier calls found."""
+    """Scores from earlier calls."""
     kept: dict[Run, Scores] = {}
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as file:
@@ -105,7 +105,7 @@ def read_kept(path: Path) -> dict[Run, Scores]:
 
 
 def write_kept(path: Path, kept: dict[Run, Scores]) -> None:
-    """One line a song."""
+    """Write one line per song."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["sweep", "arm", "seed", "song", *COLUMNS])
@@ -115,7 +115,7 @@ def write_kept(path: Path, kept: dict[Run, Scores]) -> None:
 
 
 def tables_of(kept: dict[Run, Scores]) -> dict[str, tuple[dict[str, dict[int, Scores]], Run]]:
-    """Title to arm to seed to scores, and the teacher; the control leads each table."""
+    """By title: scores by arm and seed, and the teacher. The control is the first arm of each table."""
     arms: dict[str, dict[str, dict[int, Scores]]] = {name: {} for name in SWEEPS}
     for (sweep, arm, seed), scores in kept.items():
         if sweep in arms:
@@ -135,7 +135,7 @@ def tables_of(kept: dict[Run, Scores]) -> dict[str, tuple[dict[str, dict[int, Sc
 
 
 def cell(figure: str, seeds: dict[int, Scores], table: dict[str, dict[int, Scores]], teacher: Scores) -> str:
-    """One figure of one arm: a median, or differences song by song, averaged over the seeds that both have."""
+    """One value of one arm: a median, or paired differences averaged over the seeds that both have."""
     metric, other = FIGURES[figure]
     if other is None:
         values = [list(scores[metric].values()) for scores in seeds.values()]
@@ -165,7 +165,7 @@ def markdown(title: str, table: dict[str, dict[int, Scores]], teacher: Scores) -
 
 
 def main() -> None:
-    """Read, write, say what was found."""
+    """Read the runs, write scores.csv and the tables, print the counts."""
     found = dict(finished(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("runs/distillation")))
     kept = read_kept(HERE / "scores.csv") | found
     if len({frozenset(scores["usdr"]) for scores in kept.values()}) > 1:

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from wsa_lightning.checkpoints import load
-from wsa_lightning.data.songs import compose, embedded_root
+from wsa_lightning.composer import compose
+from wsa_lightning.data.embedded import embedded_root
 from wsa_lightning.data.splits import split
 from wsa_lightning.metrics import usdr
 from wsa_lightning.models import Roformer
 from wsa_lightning.separation import plan_blocks, separate
 
 RATE = 44100
-# (chunk_seconds, overlap); overlap None is what `separate` does by default, 1000 s is the whole song at once.
+# (chunk_seconds, overlap); overlap None is the default of `separate`, 1000 s is the whole song at once.
 CUTS: dict[str, list[tuple[float, int | None]]] = {
     "small": [
         (0.5, None),
@@ -34,11 +35,11 @@ CUTS: dict[str, list[tuple[float, int | None]]] = {
 }
 
 
-SEED = 7  # a collection that nobody trained on
+SEED = 7  # no model was trained on these songs
 
 
 def songs(repeat: int, composed: int = 0) -> list[tuple[Tensor, Tensor]]:
-    """(mixture, vocals), each (2, N): the test songs, or newly composed ones, ``repeat`` at a time joined to one."""
+    """(mixture, vocals), each (2, N), of test songs or newly composed ones; each joins ``repeat`` songs."""
     wanted = ("mixture", "vocals")
     if composed:
         stems = (compose(SEED, index, 12.0) for index in range(composed))
@@ -59,14 +60,16 @@ def score(model: Roformer, tests: list[tuple[Tensor, Tensor]], chunk: float, ove
 
 
 def main() -> None:
-    """Print one row a cut: cost, mean uSDR, and the difference to the whole song at once."""
+    """Print one row per way to cut: cost, uSDR, and the difference to the whole song at once."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--repeat", type=int, default=1, help="songs of 12 s that make one; 8 is one of 96 s")
+    parser.add_argument(
+        "--repeat", type=int, default=1, help="join this many songs of 12 s to one; 8 gives one of 96 s"
+    )
     parser.add_argument("--models", nargs="+", default=list(CUTS))
     parser.add_argument(
-        "--chunks", nargs="+", type=float, help="only chunks of these lengths in seconds, and the whole"
+        "--chunks", nargs="+", type=float, help="only chunks of these lengths in seconds, and the whole song"
     )
-    parser.add_argument("--composed", type=int, default=0, help="that many new songs instead of the 8 test songs")
+    parser.add_argument("--composed", type=int, default=0, help="use this many new songs instead of the 8 test songs")
     arguments = parser.parse_args()
     tests = songs(arguments.repeat, arguments.composed)
     print(f"{len(tests)} songs of {tests[0][0].shape[-1] / RATE:g} s")

@@ -1,4 +1,4 @@
-"""Score the live form of the shipped student against the offline one, by how much of the past the sinks see.
+"""Score the shipped student live and offline, by how much of the past the sinks see.
 
 Example: python experiments/separation_blocks/live.py --memories 0.01 1 2 8
 """
@@ -16,14 +16,14 @@ from wsa_lightning.separation import LiveSeparator, separate
 
 
 def live(model: Roformer, mixture: Tensor, memory: float, step_frames: int) -> Tensor:
-    """The vocals (2, N) as a listener would get them."""
+    """The vocals (2, N), computed from pieces of one second."""
     separator = LiveSeparator(model, memory_seconds=memory, step_frames=step_frames)
     pieces = [separator.push(piece) for piece in mixture.split(RATE, dim=-1)]
     return torch.cat([*pieces, separator.flush()], dim=-1)[0]
 
 
 def main() -> None:
-    """Print one row a memory: mean and median uSDR, and the difference to offline."""
+    """Print one row per memory: mean and median uSDR, and the difference to offline."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--memories", nargs="+", type=float, default=[0.01, 0.5, 1, 2, 4, 8])
     parser.add_argument("--step-frames", type=int, default=8)

@@ -17,7 +17,7 @@ def main() -> None:
     """Copy RUN/model.safetensors to the package's assets under the file name of NAME."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of a finished fit")
-    parser.add_argument("name", choices=sorted(SHIPPED), help="name it is loaded by")
+    parser.add_argument("name", choices=sorted(SHIPPED), help="the name to load it by")
     arguments = parser.parse_args()
     target = ASSETS / SHIPPED[arguments.name]
     summary = (arguments.run / "summary.json").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Score students before any training, whose sinks start in different places.
+"""Score untrained students with different initial sinks.
 
 Example: python experiments/sink_start/measure.py --teacher small-teacher --window 16 --sinks 4
 """
@@ -12,9 +12,9 @@ from torch import Tensor
 from wsa_lightning.checkpoints import load, to_student
 from wsa_lightning.checkpoints.narrowing import SINK_STARTS, initial_sinks
 from wsa_lightning.data.dataset import ChunkDataset
-from wsa_lightning.data.songs import embedded_root
+from wsa_lightning.data.embedded import embedded_root
 from wsa_lightning.data.splits import split
-from wsa_lightning.metrics import UsdrPerSong
+from wsa_lightning.metrics import UsdrPerTrack
 from wsa_lightning.models import Roformer
 
 CHUNK = 88200
@@ -22,7 +22,7 @@ PER_SONG = 3
 
 
 def starts(teacher: Roformer, sinks: int, mixtures: Tensor) -> dict[str, Tensor]:
-    """Candidate sink tokens (S, K, D) by name."""
+    """Candidates for the sink tokens (S, K, D), by name."""
     tokens = teacher.tokens(teacher.spectral(mixtures))  # (B, T, K, D)
     rms = float(tokens.square().mean().sqrt())
     bias = float(teacher.band_split.mean_feature().square().mean().sqrt())
@@ -42,16 +42,16 @@ def starts(teacher: Roformer, sinks: int, mixtures: Tensor) -> dict[str, Tensor]
 @torch.no_grad()
 def score(model: Roformer, chunks: ChunkDataset) -> float:
     """Median uSDR over the songs, in dB."""
-    metric = UsdrPerSong(len(chunks.song_names), len(model.config.stems))
+    metric = UsdrPerTrack(len(chunks.tracks), len(model.config.stems))
     for index in range(len(chunks)):
         item = chunks[index]
-        metric.update(model(item["mixture"][None]).audio, item["targets"][None], torch.tensor([item["song"]]))
+        metric.update(model(item["mixture"][None]).audio, item["targets"][None], torch.tensor([item["track"]]))
     return float(metric.compute().median)
 
 
 @torch.no_grad()
 def main() -> None:
-    """Print one row a start."""
+    """Print one row per candidate."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--teacher", default="small-teacher")
     parser.add_argument("--window", type=int, default=16)

@@ -1,6 +1,6 @@
 """Write results.csv, results.png and the table of README.md from the finished points of the two sweeps.
 
-Points that results.csv has and these folders have not are kept: a study may be run in parts, on several machines.
+Points of results.csv that are not in these folders are kept, so a study can be run in parts, on several machines.
 
 python experiments/window_sink/tabulate.py [RUNS_BEFORE RUNS_AFTER]
 """
@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib
 
 from wsa_lightning.configs import base_config
-from wsa_lightning.studies.sweep import label, read_sweep
+from wsa_lightning.sweeps.grid import label, read_sweep
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -33,7 +33,7 @@ SCORES = {
 
 
 def collect(name: str, file: Path, folder: Path | None) -> dict[tuple[str, int, int], dict[str, float]]:
-    """(window, sinks, seed) -> scores of the finished points of one sweep, in dB; columns start with ``name``."""
+    """Scores in dB of the finished points of one sweep, by (window, sinks, seed); columns end with ``name``."""
     rows = {}
     for point in read_sweep(file, base_config(), folder).points:
         if point.is_finished:
@@ -49,7 +49,7 @@ def collect(name: str, file: Path, folder: Path | None) -> dict[tuple[str, int, 
 
 
 def read_results(path: Path) -> dict[tuple[str, int, int], dict[str, float]]:
-    """What ``collect`` found in earlier calls."""
+    """Results of ``collect`` from earlier calls."""
     if not path.is_file():
         return {}
     with path.open(newline="", encoding="utf-8") as file:
@@ -62,12 +62,12 @@ def read_results(path: Path) -> dict[tuple[str, int, int], dict[str, float]]:
 
 
 def order(key: tuple[str, int, int]) -> tuple[float, int, int]:
-    """Windows by size, full attention last."""
+    """Sort key: windows by size, full attention last."""
     return (float("inf") if key[0] == "null" else int(key[0]), key[1], key[2])
 
 
 def markdown(rows: dict[tuple[str, int, int], dict[str, float]], columns: list[str]) -> str:
-    """The README's table."""
+    """The table of README.md."""
     lines = [f"| window | sinks | {' | '.join(columns)} |", "|---|---|" + "---|" * len(columns)]
     for key in sorted(rows, key=order):
         cells = [f"{rows[key][column]:.3f}" if column in rows[key] else "" for column in columns]
@@ -76,7 +76,7 @@ def markdown(rows: dict[tuple[str, int, int], dict[str, float]], columns: list[s
 
 
 def draw(rows: dict[tuple[str, int, int], dict[str, float]], path: Path) -> None:
-    """Test uSDR over the window, a line for every number of sinks, dashed before training; mean and median."""
+    """Draw test uSDR over the window, one line per number of sinks, dashed before training; mean and median."""
     figure, panels = plt.subplots(1, 2, figsize=(10, 4.5), sharey=True, layout="constrained")
     windows = list(dict.fromkeys(key[0] for key in sorted(rows, key=order)))
     for panel, (score, title) in zip(panels, (("test uSDR, mean", "mean"), ("test uSDR", "median")), strict=True):
@@ -100,7 +100,7 @@ def draw(rows: dict[tuple[str, int, int], dict[str, float]], path: Path) -> None
 
 
 def main() -> None:
-    """Read, write, say what was found."""
+    """Read the runs, write results.csv, results.png and the table, print the counts."""
     folders = [Path(word) for word in sys.argv[1:]] or [None, None]
     before = collect("before", HERE / "before.yaml", folders[0])
     after = collect("after", HERE / "sweep.yaml", folders[1])

@@ -24,6 +24,6 @@ def one_line(error: BaseException, most: int = 600) -> str:
     return text if len(text) <= most else f"{text[: most - 200]} ... {text[-190:]}"
 
 
-def first_line(error: BaseException) -> str:
+def first_line(error: BaseException, most: int = 160) -> str:
     """What another library's exception says, as a part of one of our lines."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:most]

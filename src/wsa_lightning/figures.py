@@ -1,4 +1,4 @@
-"""One look for every figure: quiet axes, units in the labels, colours that colour-blind readers tell apart."""
+"""One style for all figures: light axes, and colours that colour-blind readers can distinguish."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from cycler import cycler
 from matplotlib.figure import Figure
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Okabe and Ito's colours, readable on white and on black; the first two are teacher and student."""
+"""The colours of Okabe and Ito, readable on white and on black; the first two are for teacher and student."""
 
 
 @contextlib.contextmanager
 def style(dark: bool = False) -> Iterator[None]:
-    """Figures made inside share fonts, grid and colours; ``dark`` draws light ink for a dark page.
+    """Figures made inside share fonts, grid and colours; ``dark`` draws in light colours for a dark page.
 
-    The background is transparent where ``dark``, and white otherwise, for PNGs are looked at anywhere.
+    The background is transparent if ``dark``, and white otherwise, because a PNG may be shown on any page.
     """
     ink, faint = ("#e6e6e6", "#4a4f57") if dark else ("#222222", "#d9d9d9")
     face = "none" if dark else "white"
@@ -45,7 +45,7 @@ def style(dark: bool = False) -> Iterator[None]:
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write ``stem`` + .png (160 dots an inch) and .svg; the same figure gives the same bytes."""
+    """Write ``stem`` + .png (160 dots per inch) and .svg; the same figure gives the same bytes."""
     paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg")]
     figure.savefig(paths[0], dpi=160)
     figure.savefig(paths[1], metadata={"Date": None})

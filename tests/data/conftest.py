@@ -1,4 +1,4 @@
-"""Tiny songs in the MUSDB18-HQ layout."""
+"""Tiny tracks in the MUSDB18-HQ layout."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +13,13 @@ from wsa_lightning.data.tracks import Track, open_track
 RATE = 44100
 SOURCES = ("vocals", "drums", "bass", "other")
 
-WriteSong = Callable[..., Path]
+WriteTrack = Callable[..., Path]
 MakeTrack = Callable[..., Track]
 
 
 @pytest.fixture
-def write_song() -> WriteSong:
-    """Write a song of noise, each source peaking at 0.2 unless it is named in ``silent``."""
+def write_track() -> WriteTrack:
+    """Write a track of noise, each source peaking at 0.2 unless it is named in ``silent``."""
 
     def write(
         folder: Path, samples: int = 2000, silent: tuple[str, ...] = (), rate: int = RATE, channels: int = 2
@@ -38,16 +38,16 @@ def write_song() -> WriteSong:
 
 
 @pytest.fixture
-def make_track(tmp_path: Path, write_song: WriteSong) -> MakeTrack:
-    """Write a song under the test's folder and open it."""
+def make_track(tmp_path: Path, write_track: WriteTrack) -> MakeTrack:
+    """Write a track under the test's folder and open it."""
 
-    def make(name: str = "song", samples: int = 2000, silent: tuple[str, ...] = ()) -> Track:
-        return open_track(write_song(tmp_path / name, samples, silent))
+    def make(name: str = "track", samples: int = 2000, silent: tuple[str, ...] = ()) -> Track:
+        return open_track(write_track(tmp_path / name, samples, silent))
 
     return make
 
 
 @pytest.fixture
 def tracks(make_track: MakeTrack) -> list[Track]:
-    """Three songs of 2000, 3000 and 4000 samples."""
-    return [make_track(f"song {n}", samples) for n, samples in enumerate((2000, 3000, 4000))]
+    """Three tracks of 2000, 3000 and 4000 samples."""
+    return [make_track(f"track {n}", samples) for n, samples in enumerate((2000, 3000, 4000))]

@@ -10,14 +10,14 @@ import pytest
 import soundfile
 
 from tests.conftest import Run
-from wsa_lightning.data.check import SongReport, check_all, find_songs
+from wsa_lightning.data.check import TrackReport, check_all, track_folders
 from wsa_lightning.errors import UserError
 
 RATE = 44100
 
 
-def check(root: Path) -> dict[str, SongReport]:
-    return {report.name: report for report in check_all(find_songs(root), RATE, workers=2)}
+def check(root: Path) -> dict[str, TrackReport]:
+    return {report.name: report for report in check_all(track_folders(root), RATE, workers=2)}
 
 
 def rewrite(path: Path, change: Callable[[np.ndarray], np.ndarray], rate: int = RATE) -> None:
@@ -56,7 +56,11 @@ SPOILERS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "another length": (lambda song: rewrite(song / "bass.wav", lambda audio: audio[:-7]), "errors", "cut or pad"),
     "another rate": (lambda song: rewrite(song / "bass.wav", lambda audio: audio, 48000), "errors", "48000 Hz"),
     "mono": (lambda song: rewrite(song / "bass.wav", lambda audio: audio[:, 0]), "errors", "mono"),
-    "infinity": (lambda song: rewrite(song / "bass.wav", spoil_one_sample), "errors", "bass.wav holds NaN or infinity"),
+    "infinity": (
+        lambda song: rewrite(song / "bass.wav", spoil_one_sample),
+        "errors",
+        "bass.wav contains NaN or infinity",
+    ),
     "cut off": (
         lambda song: (song / "bass.wav").write_bytes((song / "bass.wav").read_bytes()[:-5000]),
         "errors",
@@ -82,7 +86,7 @@ def test_what_is_wrong_with_a_song_is_named(case: str, tree: Path) -> None:
 
 def test_a_test_song_among_the_training_songs_is_an_error_whatever_its_name(tree: Path) -> None:
     shutil.copytree(first(tree, "test"), tree / "train" / "another name")
-    assert "test song must not be trained on" in " ".join(check(tree)[f"test/{first(tree, 'test').name}"].errors)
+    assert "test track must not be trained on" in " ".join(check(tree)[f"test/{first(tree, 'test').name}"].errors)
 
 
 def test_the_same_song_twice_in_training_is_a_warning(tree: Path) -> None:
@@ -99,17 +103,17 @@ def test_links_to_nowhere_and_to_themselves_and_loose_files_are_named(tree: Path
     (tree / "train" / "notes.txt").write_text("")
     reports = check(tree)
     for name in ("loop", "gone"):
-        assert "a link that leads nowhere or to itself" in reports[f"train/{name}"].errors[0]
+        assert "a broken link or a link to itself" in reports[f"train/{name}"].errors[0]
     assert "missing" in reports["train/up"].errors[0]
-    assert "no folder" in reports["train/notes.txt"].errors[0]
+    assert "not a folder" in reports["train/notes.txt"].errors[0]
 
 
 def test_a_root_that_is_no_dataset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no train and no test folder"):
-        find_songs(tmp_path)
+        track_folders(tmp_path)
     (tmp_path / "train").mkdir()
     with pytest.raises(UserError, match="are empty"):
-        find_songs(tmp_path)
+        track_folders(tmp_path)
 
 
 def test_the_command_prints_a_table_writes_json_and_exits_with_1_for_errors(wsa: Run, tree: Path) -> None:
@@ -119,6 +123,6 @@ def test_the_command_prints_a_table_writes_json_and_exits_with_1_for_errors(wsa:
     assert result.returncode == 1, result.stderr
     assert "bass.wav missing" in result.stdout
     assert "silent: drums" in result.stdout
-    assert "6 songs, 0.00 h: 1 with errors, 1 with warnings only" in result.stdout
+    assert "6 tracks, 0.00 h: 1 with errors, 1 with warnings only" in result.stdout
     songs = json.loads((tree / "report.json").read_text())["songs"]
     assert [bool(song["errors"]) for song in songs] == [True, *[False] * 5]

@@ -108,7 +108,7 @@ def test_the_command_decodes_what_it_can_and_exits_with_1(compressed: Path, tmp_
     result = wsa("data", "decode", root, tmp_path / "out")
     assert result.returncode == 1, result.stderr
     assert f"error: {broken}" in result.stderr
-    assert "1 of 2 songs are in" in result.stdout
+    assert "1 of 2 tracks are in" in result.stdout
 
 
 def test_a_tree_without_compressed_songs_is_refused(songs: Path, tmp_path: Path) -> None:

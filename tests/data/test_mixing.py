@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonargparse import ArgumentParser
 from numpy.typing import NDArray
 
 from wsa_lightning.data.mixing import Augmentation, draw, mix, sample_generator, select_stems
@@ -19,7 +20,7 @@ CHUNK = 500
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """The (song, start) of each read, in the order of ``SOURCES`` within a draw."""
+    """The (track, start) of each read, in the order of ``SOURCES`` within a draw."""
     seen: list[tuple[str, int]] = []
     read = Track.read
 
@@ -31,14 +32,16 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return seen
 
 
-def test_a_true_song_is_read_at_one_offset_and_left_as_it_is(tracks: list[Track], reads: list[tuple[str, int]]) -> None:
+def test_a_true_track_is_read_at_one_offset_and_left_as_it_is(
+    tracks: list[Track], reads: list[tuple[str, int]]
+) -> None:
     sources = draw(tracks, CHUNK, sample_generator(0, 0, 0), PLAIN).sources
     assert sources.shape == (4, 2, CHUNK)
     assert sources.dtype == np.float32
     (place,) = set(reads)
-    song = next(track for track in tracks if track.name == place[0])
+    track = next(track for track in tracks if track.name == place[0])
     for source, audio in zip(SOURCES, sources, strict=True):
-        np.testing.assert_array_equal(audio, song.read(source, place[1], place[1] + CHUNK))
+        np.testing.assert_array_equal(audio, track.read(source, place[1], place[1] + CHUNK))
 
 
 def test_a_remix_takes_each_source_from_a_place_of_its_own(tracks: list[Track], reads: list[tuple[str, int]]) -> None:
@@ -47,13 +50,13 @@ def test_a_remix_takes_each_source_from_a_place_of_its_own(tracks: list[Track], 
     samples = [reads[n : n + 4] for n in range(0, len(reads), 4)]
     assert len(samples) == 20
     assert all(len(set(places)) == 4 for places in samples)
-    assert {song for song, _ in reads} == {track.name for track in tracks}
+    assert {track for track, _ in reads} == {track.name for track in tracks}
 
 
-def test_every_offset_of_a_song_can_be_drawn(make_track: MakeTrack, reads: list[tuple[str, int]]) -> None:
-    song = make_track(samples=CHUNK + 2)
+def test_every_offset_of_a_track_can_be_drawn(make_track: MakeTrack, reads: list[tuple[str, int]]) -> None:
+    track = make_track(samples=CHUNK + 2)
     for index in range(40):
-        draw([song], CHUNK, sample_generator(0, 0, index), PLAIN)
+        draw([track], CHUNK, sample_generator(0, 0, index), PLAIN)
     assert {start for _, start in reads} == {0, 1, 2}
 
 
@@ -100,17 +103,17 @@ def test_the_generator_depends_on_seed_epoch_and_index(seed: int, epoch: int, in
 
 
 def test_silent_vocals_stay(make_track: MakeTrack, reads: list[tuple[str, int]]) -> None:
-    song = make_track(silent=("vocals",))
-    sources = draw([song], CHUNK, sample_generator(0, 0, 0), Augmentation()).sources
+    track = make_track(silent=("vocals",))
+    sources = draw([track], CHUNK, sample_generator(0, 0, 0), Augmentation()).sources
     assert len(reads) == 4
     assert not sources[0].any()
     assert all(source.any() for source in sources[1:])
 
 
 def test_a_silent_mixture_is_drawn_again(make_track: MakeTrack, reads: list[tuple[str, int]]) -> None:
-    songs = [make_track("silent", silent=SOURCES), make_track("loud")]
+    tracks = [make_track("silent", silent=SOURCES), make_track("loud")]
     for index in range(30):
-        sources = draw(songs, CHUNK, sample_generator(0, 0, index), PLAIN).sources
+        sources = draw(tracks, CHUNK, sample_generator(0, 0, index), PLAIN).sources
         assert mix(sources).any()
     assert len(reads) > 30 * 4
 
@@ -147,7 +150,7 @@ def test_vocals_and_instrumental_make_the_mixture(tracks: list[Track]) -> None:
         ),
         (["mixture"], "unknown stem 'mixture'"),
         (["bass", "bass"], "named twice"),
-        ([], "no stems are named; choose from: vocals"),
+        ([], "no stems given; known stems: vocals"),
     ],
 )
 def test_stems_that_cannot_be_selected_are_named(stems: list[str], message: str) -> None:
@@ -155,19 +158,19 @@ def test_stems_that_cannot_be_selected_are_named(stems: list[str], message: str)
         select_stems(np.zeros((4, 2, 10), np.float32), stems)
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("remix", -0.1),
-        ("channel_swap", 1.5),
-        ("polarity", float("nan")),
-        ("gain", (1.0, 0.5)),
-        ("gain", (-1.0, 1.0)),
-        ("gain", (0.0, 0.0)),
-        ("gain", (1.0, float("inf"))),
-        ("gain", (1.0,)),
-    ],
-)
-def test_an_augmentation_that_makes_no_sense_is_named(key: str, value: object) -> None:
-    with pytest.raises(UserError, match=rf"augmentation\.{key} is .*, expected"):
-        Augmentation(**{key: value})  # type: ignore[arg-type]
+@pytest.mark.parametrize("gain", [(1.0, 0.5), (-1.0, 1.0), (0.0, 0.0), (1.0, float("inf")), (1.0,)])
+def test_a_range_of_gains_that_makes_no_sense_is_named(gain: tuple[float, ...]) -> None:
+    with pytest.raises(UserError, match=r"augmentation\.gain is .*, expected"):
+        Augmentation(gain=gain)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("key", ["remix", "channel_swap", "polarity"])
+@pytest.mark.parametrize("value", ["-0.1", "1.5", "nan", "often"])
+def test_an_option_that_is_not_a_probability_is_named(key: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = ArgumentParser()
+    parser.add_argument("--augmentation", type=Augmentation)
+    with pytest.raises(SystemExit):
+        parser.parse_args([f"--augmentation.{key}={value}"])
+    said = capsys.readouterr().err
+    for word in (f"augmentation.{key}", value, "ClosedUnitInterval"):
+        assert word in said

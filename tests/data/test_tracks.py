@@ -13,7 +13,7 @@ from wsa_lightning.data.splits import official_validation_names, split
 from wsa_lightning.data.tracks import SOURCES, STEMS, Track, find_tracks, open_track
 from wsa_lightning.errors import UserError
 
-WriteSong = Callable[..., Path]
+WriteTrack = Callable[..., Path]
 MakeTrack = Callable[..., Track]
 
 
@@ -38,30 +38,30 @@ def test_an_opened_track_knows_its_name_rate_and_length(make_track: MakeTrack) -
 
 
 def test_sixteen_bit_files_with_chunks_before_the_audio_are_not_taken_for_truncated(
-    tmp_path: Path, write_song: WriteSong
+    tmp_path: Path, write_track: WriteTrack
 ) -> None:
-    song = write_song(tmp_path / "song")
-    for path in song.iterdir():
+    folder = write_track(tmp_path / "track")
+    for path in folder.iterdir():
         audio, rate = soundfile.read(path)
         soundfile.write(path, audio, rate, subtype="PCM_16")
         wav = path.read_bytes()
         path.write_bytes(wav[:12] + b"LIST\x03\x00\x00\x00abc\x00" + wav[12:])
-    assert open_track(song).samples == 2000
+    assert open_track(folder).samples == 2000
 
 
-def test_a_wav_written_to_a_pipe_is_not_taken_for_truncated(tmp_path: Path, write_song: WriteSong) -> None:
-    song = write_song(tmp_path / "song")
-    for path in song.iterdir():
+def test_a_wav_written_to_a_pipe_is_not_taken_for_truncated(tmp_path: Path, write_track: WriteTrack) -> None:
+    folder = write_track(tmp_path / "track")
+    for path in folder.iterdir():
         audio, rate = soundfile.read(path)
         soundfile.write(path, audio, rate, subtype="PCM_16")
         wav = path.read_bytes()
         path.write_bytes(wav[:4] + b"\xff" * 4 + wav[8:40] + b"\xff" * 4 + wav[44:])
-    assert open_track(song).samples == 2000
+    assert open_track(folder).samples == 2000
 
 
-def test_tracks_are_found_sorted_by_name(tmp_path: Path, write_song: WriteSong) -> None:
+def test_tracks_are_found_sorted_by_name(tmp_path: Path, write_track: WriteTrack) -> None:
     for name in ("b", "c", "a"):
-        write_song(tmp_path / "train" / name)
+        write_track(tmp_path / "train" / name)
     (tmp_path / "train" / ".cache").mkdir()
     (tmp_path / "train" / "README.txt").touch()
     assert [track.name for track in find_tracks(tmp_path, "train")] == ["a", "b", "c"]
@@ -71,8 +71,8 @@ class TestErrors:
     """Each names the file, what was seen, what was expected and what to do, on one line."""
 
     @pytest.fixture
-    def song(self, tmp_path: Path, write_song: WriteSong) -> Path:
-        return write_song(tmp_path / "song")
+    def folder(self, tmp_path: Path, write_track: WriteTrack) -> Path:
+        return write_track(tmp_path / "track")
 
     def test_a_missing_root_is_named(self, tmp_path: Path) -> None:
         _refuses(lambda: find_tracks(tmp_path / "nowhere", "train"), "nowhere does not exist", "data.root")
@@ -84,78 +84,78 @@ class TestErrors:
     def test_a_root_without_the_subset_lists_what_it_holds(self, tmp_path: Path) -> None:
         for n in range(7):
             (tmp_path / f"Song {n}").mkdir()
-        _refuses(lambda: find_tracks(tmp_path, "train"), "train: no songs", "Song 4 and 2 more", "data.root")
+        _refuses(lambda: find_tracks(tmp_path, "train"), "train: no tracks", "Song 4 and 2 more", "data.root")
 
     def test_an_empty_subset_lists_what_it_holds(self, tmp_path: Path) -> None:
         (tmp_path / "test").mkdir()
-        _refuses(lambda: find_tracks(tmp_path, "test"), "test: no songs", "nothing")
+        _refuses(lambda: find_tracks(tmp_path, "test"), "test: no tracks", "nothing")
 
     @pytest.mark.parametrize("place", [".", "train"])
     def test_the_compressed_layout_is_recognised(self, tmp_path: Path, place: str) -> None:
         (tmp_path / place).mkdir(exist_ok=True)
         (tmp_path / place / "Artist - Title.stem.mp4").touch()
-        _refuses(lambda: find_tracks(tmp_path, "train"), "Title.stem.mp4", "compressed", "convert", "WAV")
+        _refuses(lambda: find_tracks(tmp_path, "train"), "Title.stem.mp4", "compressed", "data decode", "WAV")
 
-    def test_a_missing_stem_is_named(self, song: Path) -> None:
-        (song / "bass.wav").unlink()
-        _refuses(lambda: open_track(song), "song: bass.wav missing", "found drums.wav, mixture.wav")
+    def test_a_missing_stem_is_named(self, folder: Path) -> None:
+        (folder / "bass.wav").unlink()
+        _refuses(lambda: open_track(folder), "track: bass.wav missing", "found drums.wav, mixture.wav")
 
-    def test_a_stem_of_another_length_is_named(self, song: Path) -> None:
-        soundfile.write(song / "other.wav", np.zeros((1999, 2)), 44100)
-        _refuses(lambda: open_track(song), "other.wav: 1999 samples", "mixture.wav has 2000", "cut or pad")
+    def test_a_stem_of_another_length_is_named(self, folder: Path) -> None:
+        soundfile.write(folder / "other.wav", np.zeros((1999, 2)), 44100)
+        _refuses(lambda: open_track(folder), "other.wav: 1999 samples", "mixture.wav has 2000", "cut or pad")
 
-    def test_a_stem_of_another_rate_is_named(self, song: Path) -> None:
-        soundfile.write(song / "drums.wav", np.zeros((2000, 2)), 22050)
-        _refuses(lambda: open_track(song), "drums.wav: 22050 Hz", "expected 44100 Hz", "resample")
+    def test_a_stem_of_another_rate_is_named(self, folder: Path) -> None:
+        soundfile.write(folder / "drums.wav", np.zeros((2000, 2)), 22050)
+        _refuses(lambda: open_track(folder), "drums.wav: 22050 Hz", "expected 44100 Hz", "resample")
 
-    def test_a_song_of_another_rate_is_named(self, tmp_path: Path, write_song: WriteSong) -> None:
-        song = write_song(tmp_path / "song", rate=48000)
-        _refuses(lambda: open_track(song), "mixture.wav: 48000 Hz", "expected 44100 Hz")
-        assert open_track(song, sample_rate=48000).sample_rate == 48000
+    def test_a_track_of_another_rate_is_named(self, tmp_path: Path, write_track: WriteTrack) -> None:
+        folder = write_track(tmp_path / "track", rate=48000)
+        _refuses(lambda: open_track(folder), "mixture.wav: 48000 Hz", "expected 44100 Hz")
+        assert open_track(folder, sample_rate=48000).sample_rate == 48000
 
     @pytest.mark.parametrize("lost", [1, 1001, 16000])
-    def test_a_truncated_file_is_named(self, song: Path, lost: int) -> None:
-        path = song / "vocals.wav"
+    def test_a_truncated_file_is_named(self, folder: Path, lost: int) -> None:
+        path = folder / "vocals.wav"
         path.write_bytes(path.read_bytes()[:-lost])
-        _refuses(lambda: open_track(song), "vocals.wav: truncated", f"{lost} of the bytes", "copy")
+        _refuses(lambda: open_track(folder), "vocals.wav: truncated", f"{lost} bytes fewer", "copy")
 
     @pytest.mark.parametrize("content", [b"", b"RIFF", b"<html>404</html>" * 9])
-    def test_an_unreadable_file_is_named(self, song: Path, content: bytes) -> None:
-        (song / "vocals.wav").write_bytes(content)
-        _refuses(lambda: open_track(song), "vocals.wav: cannot be read", "expected a WAV file")
+    def test_an_unreadable_file_is_named(self, folder: Path, content: bytes) -> None:
+        (folder / "vocals.wav").write_bytes(content)
+        _refuses(lambda: open_track(folder), "vocals.wav: cannot be read", "expected a WAV file")
 
-    def test_an_empty_song_is_named(self, tmp_path: Path, write_song: WriteSong) -> None:
-        song = write_song(tmp_path / "song")
-        for path in song.iterdir():
+    def test_an_empty_track_is_named(self, tmp_path: Path, write_track: WriteTrack) -> None:
+        folder = write_track(tmp_path / "track")
+        for path in folder.iterdir():
             soundfile.write(path, np.zeros((0, 2)), 44100, subtype="PCM_16")
-        _refuses(lambda: open_track(song), "mixture.wav: 0 samples")
+        _refuses(lambda: open_track(folder), "mixture.wav: 0 samples")
 
-    def test_a_mono_file_is_named(self, tmp_path: Path, write_song: WriteSong) -> None:
-        song = write_song(tmp_path / "song", channels=1)
-        _refuses(lambda: open_track(song), "mixture.wav: 1 channel (mono)", "two channels", "stereo")
+    def test_a_mono_file_is_named(self, tmp_path: Path, write_track: WriteTrack) -> None:
+        folder = write_track(tmp_path / "track", channels=1)
+        _refuses(lambda: open_track(folder), "mixture.wav: 1 channel (mono)", "two channels", "stereo")
 
     @pytest.mark.parametrize("value", [np.nan, np.inf])
-    def test_a_file_with_samples_that_are_not_finite_is_named(self, song: Path, value: float) -> None:
-        audio, rate = soundfile.read(song / "bass.wav", dtype="float32")
+    def test_a_file_with_samples_that_are_not_finite_is_named(self, folder: Path, value: float) -> None:
+        audio, rate = soundfile.read(folder / "bass.wav", dtype="float32")
         audio[700, 1] = value
-        soundfile.write(song / "bass.wav", audio, rate, subtype="FLOAT")
-        track = open_track(song)
+        soundfile.write(folder / "bass.wav", audio, rate, subtype="FLOAT")
+        track = open_track(folder)
         assert track.read("bass", 0, 700).shape == (2, 700)
         _refuses(lambda: track.read("instrumental", 600, 800), "bass.wav", "NaN or infinity", "600 and 800")
 
-    def test_a_file_cut_after_it_was_opened_is_named(self, song: Path) -> None:
-        track = open_track(song)
-        soundfile.write(song / "drums.wav", np.zeros((1500, 2)), 44100)
+    def test_a_file_cut_after_it_was_opened_is_named(self, folder: Path) -> None:
+        track = open_track(folder)
+        soundfile.write(folder / "drums.wav", np.zeros((1500, 2)), 44100)
         _refuses(lambda: track.read("drums", 1000, 2000), "drums.wav: 500 samples", "expected 1000")
         _refuses(lambda: track.read("drums", 1800, 2000), "drums.wav", "copy")
 
-    def test_an_unknown_stem_is_answered_with_the_known_ones(self, song: Path) -> None:
-        _refuses(lambda: open_track(song).read("guitar", 0, 10), "'guitar'", ", ".join(STEMS))
+    def test_an_unknown_stem_is_answered_with_the_known_ones(self, folder: Path) -> None:
+        _refuses(lambda: open_track(folder).read("guitar", 0, 10), "'guitar'", ", ".join(STEMS))
 
     @pytest.mark.parametrize(("start", "stop"), [(-1, 10), (10, 5), (0, 2001)])
-    def test_a_range_outside_the_song_is_a_bug_of_the_caller(self, song: Path, start: int, stop: int) -> None:
-        with pytest.raises(ValueError, match="'song', which has 2000"):
-            open_track(song).read("vocals", start, stop)
+    def test_a_range_outside_the_track_is_a_bug_of_the_caller(self, folder: Path, start: int, stop: int) -> None:
+        with pytest.raises(ValueError, match="'track', which has 2000"):
+            open_track(folder).read("vocals", start, stop)
 
 
 def test_the_14_official_validation_names_are_found_without_importing_musdb() -> None:
@@ -168,41 +168,41 @@ def test_the_14_official_validation_names_are_found_without_importing_musdb() ->
     assert "Meaxic - Take A Step" in official_validation_names()
 
 
-def test_the_official_split_is_used_where_its_names_are_there(tmp_path: Path, write_song: WriteSong) -> None:
+def test_the_official_split_is_used_where_its_names_are_there(tmp_path: Path, write_track: WriteTrack) -> None:
     for name in ("Meaxic - Take A Step", "ANiMAL - Rockshow", "A", "B"):
-        write_song(tmp_path / "train" / name)
-    write_song(tmp_path / "test" / "T")
+        write_track(tmp_path / "train" / name)
+    write_track(tmp_path / "test" / "T")
     assert _names(tmp_path, "valid") == ["ANiMAL - Rockshow", "Meaxic - Take A Step"]
     assert _names(tmp_path, "train") == ["A", "B"]
     assert _names(tmp_path, "test") == ["T"]
 
 
-@pytest.mark.parametrize(("songs", "valid"), [(2, 1), (7, 1), (11, 2)])
-def test_other_songs_are_split_by_the_hash_of_their_names(
-    tmp_path: Path, write_song: WriteSong, songs: int, valid: int
+@pytest.mark.parametrize(("tracks", "valid"), [(2, 1), (7, 1), (11, 2)])
+def test_other_tracks_are_split_by_the_hash_of_their_names(
+    tmp_path: Path, write_track: WriteTrack, tracks: int, valid: int
 ) -> None:
-    names = [f"song {n:02}" for n in range(songs)]
+    names = [f"track {n:02}" for n in range(tracks)]
     for name in names:
-        write_song(tmp_path / "train" / name, samples=10)
+        write_track(tmp_path / "train" / name, samples=10)
     assert len(_names(tmp_path, "valid")) == valid
     assert sorted(_names(tmp_path, "valid") + _names(tmp_path, "train")) == names
 
 
-def test_the_split_by_hash_is_the_same_on_every_machine(tmp_path: Path, write_song: WriteSong) -> None:
+def test_the_split_by_hash_is_the_same_on_every_machine(tmp_path: Path, write_track: WriteTrack) -> None:
     for n in range(7):
-        write_song(tmp_path / "train" / f"song {n}", samples=10)
+        write_track(tmp_path / "train" / f"song {n}", samples=10)
     assert _names(tmp_path, "valid") == ["song 6"]
 
 
-def test_only_official_validation_songs_still_leave_some_to_train_on(tmp_path: Path, write_song: WriteSong) -> None:
+def test_only_official_validation_tracks_still_leave_some_to_train_on(tmp_path: Path, write_track: WriteTrack) -> None:
     for name in ("Meaxic - Take A Step", "ANiMAL - Rockshow"):
-        write_song(tmp_path / "train" / name)
+        write_track(tmp_path / "train" / name)
     assert len(_names(tmp_path, "train")) == len(_names(tmp_path, "valid")) == 1
 
 
-def test_one_song_cannot_be_split(tmp_path: Path, write_song: WriteSong) -> None:
-    write_song(tmp_path / "train" / "only")
-    _refuses(lambda: split(tmp_path, "valid"), "1 song (only)", "at least 2", "add songs")
+def test_one_track_cannot_be_split(tmp_path: Path, write_track: WriteTrack) -> None:
+    write_track(tmp_path / "train" / "only")
+    _refuses(lambda: split(tmp_path, "valid"), "1 track (only)", "at least 2", "add tracks")
 
 
 def test_an_unknown_split_is_answered_with_the_known_ones(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from wsa_lightning.errors import UserError
-from wsa_lightning.losses import TERMS, Estimate, check_weights, taps_needed, weighted_sum
+from wsa_lightning.losses import TERMS, Estimate, Loss, Taught
 
 
 def estimate(*, teacher: bool = True) -> Estimate:
@@ -14,37 +14,36 @@ def estimate(*, teacher: bool = True) -> Estimate:
         audio=torch.randn(2, 1, 2, 4000),
         target=torch.randn(2, 1, 2, 4000),
         mask=mask,
-        teacher_mask=mask + (3 + 4j) if teacher else None,
-        mask_weight=torch.ones(2, 2, 5, 7) if teacher else None,
+        taught=Taught(mask + (3 + 4j), torch.ones(2, 2, 5, 7), {}) if teacher else None,
     )
 
 
 def test_the_total_is_the_weighted_sum_of_the_named_terms() -> None:
     weights = {"audio/l1": 2.0, "audio/stft": 0.5, "distill/mask": 3.0}
-    total, terms = weighted_sum(weights, estimate())
+    total, terms = Loss(weights)(estimate())
     assert terms.keys() == weights.keys()
     torch.testing.assert_close(total, sum(weights[name] * value for name, value in terms.items()))
 
 
 def test_mask_distillation_is_the_mean_complex_distance_weighted_or_not() -> None:
     for name in ("distill/mask", "distill/mask_weighted"):
-        assert float(TERMS[name](estimate())) == pytest.approx(5.0, rel=1e-5)
+        assert float(TERMS[name].function(estimate())) == pytest.approx(5.0, rel=1e-5)
 
 
 def test_the_weighted_distance_counts_a_bin_by_its_weight() -> None:
     e = estimate()
-    assert e.teacher_mask is not None
-    distant = e.teacher_mask.clone()
+    assert e.taught is not None
+    distant = e.taught.mask.clone()
     distant[..., 0, :] = e.mask[..., 0, :]
     weight = torch.zeros(2, 2, 5, 7)
     weight[..., 0, :] = 5
-    assert float(TERMS["distill/mask_weighted"](e._replace(teacher_mask=distant, mask_weight=weight))) == 0
-    distance = TERMS["distill/mask_weighted"](e._replace(mask_weight=weight))
+    assert float(TERMS["distill/mask_weighted"].function(e._replace(taught=Taught(distant, weight, {})))) == 0
+    distance = TERMS["distill/mask_weighted"].function(e._replace(taught=e.taught._replace(mask_weight=weight)))
     assert float(distance) == pytest.approx(5.0, rel=1e-5)
 
 
 def test_a_term_of_weight_zero_is_not_computed() -> None:
-    _, terms = weighted_sum({"audio/l1": 1.0, "distill/mask": 0.0}, estimate(teacher=False))
+    _, terms = Loss({"audio/l1": 1.0, "distill/mask": 0.0})(estimate(teacher=False))
     assert terms.keys() == {"audio/l1"}
 
 
@@ -54,20 +53,20 @@ def test_a_term_of_weight_zero_is_not_computed() -> None:
 )
 def test_wrong_weights_are_refused(weights: dict[str, float], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        check_weights(weights)
+        Loss(weights)
 
 
 def test_distillation_without_a_teacher_names_the_remedy() -> None:
     with pytest.raises(UserError, match=r"distillation\.teacher"):
-        TERMS["distill/mask"](estimate(teacher=False))
+        TERMS["distill/mask"].function(estimate(teacher=False))
 
 
 def test_feature_distances_are_relative_to_the_teachers_energy_layer_by_layer() -> None:
     taught = [torch.full((2, 3), 2.0), torch.full((2, 3), 10.0)]
     own = [torch.full((2, 3), 3.0), torch.full((2, 3), 10.0)]
     for tap in ("hidden", "attention"):
-        e = estimate()._replace(features={tap: own}, teacher_features={tap: taught})
-        assert float(TERMS[f"distill/{tap}"](e)) == pytest.approx((0.25 + 0) / 2)
+        e = estimate()._replace(features={tap: own}, taught=Taught(torch.zeros(1), None, {tap: taught}))
+        assert float(TERMS[f"distill/{tap}"].function(e)) == pytest.approx((0.25 + 0) / 2)
         with pytest.raises(UserError, match=r"distillation\.teacher"):
-            TERMS[f"distill/{tap}"](e._replace(teacher_features=None))
-    assert taps_needed({"distill/hidden": 1.0, "distill/attention": 0.0, "audio/l1": 1.0}) == {"hidden"}
+            TERMS[f"distill/{tap}"].function(e._replace(taught=None))
+    assert Loss({"distill/hidden": 1.0, "distill/attention": 0.0, "audio/l1": 1.0}).taps == {"hidden"}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.metrics.signals import CASES, golden_signals
-from wsa_lightning.metrics import bleedless, csdr, csdr_frames, fullness, l1_freq, score_song, si_sdr, usdr
+from wsa_lightning.metrics import bleedless, csdr, csdr_frames, fullness, l1_freq, score_track, si_sdr, usdr
 from wsa_lightning.metrics.spectrum import slaney_mel_bank
 
 NAMES = {"sdr": usdr, "si_sdr": si_sdr, "l1_freq": l1_freq, "bleedless": bleedless, "fullness": fullness}
@@ -45,7 +45,7 @@ def test_csdr_of_vocals_and_accompaniment_agrees_with_the_golden_numbers(case: d
     assert csdr(*sources) == pytest.approx([golden["csdr_vocals"], golden["csdr_accompaniment"]], rel=EXACT)
     expected = [np.nan if value is None else value for value in golden["sdr_frames_vocals"]]
     np.testing.assert_allclose(csdr_frames(*sources)[0], expected, rtol=EXACT)
-    scored = score_song(estimate[None], target[None], mixture, metrics=["csdr"])
+    scored = score_track(estimate[None], target[None], mixture, metrics=["csdr"])
     assert scored == {
         "csdr": [pytest.approx(golden["csdr_vocals"], rel=EXACT)],
         "nan_frames": [sum(value is None for value in golden["sdr_frames_vocals"])],
@@ -65,7 +65,7 @@ def test_frames_agree_with_museval_itself_in_every_special_case() -> None:
     np.testing.assert_allclose(ours, museval_sdr(estimates, targets, rate), rtol=1e-5)
 
 
-def test_a_song_shorter_than_a_frame_agrees_with_museval_itself() -> None:
+def test_a_track_shorter_than_a_frame_agrees_with_museval_itself() -> None:
     target, estimate, mixture = (audio[:, :20000] for audio in golden_signals(1, 1, 0.2, 0.01))
     sources = torch.stack([estimate, mixture - estimate]), torch.stack([target, mixture - target])
     np.testing.assert_allclose(csdr_frames(*sources), museval_sdr(*sources, 44100), rtol=1e-5)

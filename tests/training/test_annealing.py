@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from tests.conftest import TINY
+from tests.training.recipe import recipe
 from wsa_lightning.attention import Pattern
-from wsa_lightning.checkpoints import load, save
+from wsa_lightning.checkpoints import save
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer, Window
 from wsa_lightning.training import MUSDBDataModule, StudentModule
 from wsa_lightning.training.callbacks.annealing import SinkWarmupCallback, WindowAnnealingCallback, widen
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
+from wsa_lightning.training.frozen_teacher import FrozenTeacher
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def train(
         callbacks=[DistillationCallback(str(teacher)), callback, spy],
         use_distributed_sampler=False, enable_model_summary=False, enable_checkpointing=False,
     )  # fmt: skip
-    student = StudentModule(window=window, sinks=sinks, loss={"audio/l1": 1.0}, warmup_steps=1)
+    student = StudentModule(window=window, sinks=sinks, loss={"audio/l1": 1.0}, **recipe())
     data = MUSDBDataModule(songs, chunk_seconds=0.3, batch_size=1, steps_per_epoch=3, chunks_per_song=1, workers=0)
     trainer.fit(student, data)
     return student, spy
@@ -74,7 +76,8 @@ def test_windows_narrow_in_even_stages_and_validation_has_the_students_own(
 
 def test_a_dilated_layer_is_plain_while_that_reaches_further_than_its_own(deep_teacher: Path) -> None:
     student = StudentModule(window=[4, 16], dilation=[1, 8], loss={"audio/l1": 1.0})
-    student.adopt(load(deep_teacher))
+    student.teacher = FrozenTeacher(str(deep_teacher))
+    student.net = student.initial_network()
     assert student.net.config.patterns == (Pattern(4, 4), Pattern(16, 4, 8))
 
     def patterns(least: int | None) -> list[tuple[int, int]]:

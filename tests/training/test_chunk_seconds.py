@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import TINY
 from wsa_lightning.errors import UserError
 from wsa_lightning.training import TeacherModule
 
 
 def teacher(**options: Any) -> TeacherModule:
-    module = TeacherModule(
-        loss={"audio/l1": 1.0}, dim=16, depth=1, heads=2, dim_head=8, mask_hidden_layers=1, mel_bands=60, **options
-    )
-    module._trainer = SimpleNamespace(state=SimpleNamespace(fn=None))  # type: ignore[assignment]
+    module = TeacherModule(replace(TINY, **options), loss={"audio/l1": 1.0})
+    state = SimpleNamespace(fn=None)
+    module._trainer = SimpleNamespace(state=state, ckpt_path=None, datamodule=None, optimizers=[])  # type: ignore[assignment]
+    module.configure_model()
     return module
 
 

@@ -9,23 +9,37 @@ import pytest
 import torch
 import yaml
 
-from tests.conftest import REPOSITORY
-from wsa_lightning.checkpoints import load, to_student
+from tests.conftest import REPOSITORY, TINY
+from tests.training.recipe import recipe
+from wsa_lightning.checkpoints import load, save, to_student
 from wsa_lightning.errors import UserError
+from wsa_lightning.losses import Taught
 from wsa_lightning.models import Roformer
 from wsa_lightning.models.taps import tapped
 from wsa_lightning.training import MUSDBDataModule, StudentModule
 from wsa_lightning.training.callbacks.averaging import EMACallback
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
+from wsa_lightning.training.frozen_teacher import FrozenTeacher
 
 LOSS = {"audio/l1": 1.0, "distill/mask": 1.0}
 
 
 class Spy(L.Callback):
-    """Keeps what every training batch held after the step."""
+    """Keeps every training batch, and what the teacher taught of it."""
 
     def __init__(self) -> None:
         self.batches: list[dict[str, Any]] = []
+        self.taught: list[Taught] = []
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, StudentModule) and pl_module.teacher is not None
+        teach = pl_module.teacher.teach
+
+        def listen(*arguments: Any) -> Taught:
+            self.taught.append(teach(*arguments))
+            return self.taught[-1]
+
+        pl_module.teacher.teach = listen  # type: ignore[method-assign]
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         self.batches.append(args[1])
@@ -50,8 +64,7 @@ def train(
             "use_distributed_sampler": False, "enable_model_summary": False, **options,
         }
     )  # fmt: skip
-    own = {"window": 6, "sinks": 2, "learning_rate": 1e-3, "warmup_steps": 1, **(model or {})}
-    student = StudentModule(loss=loss or LOSS, **own)
+    student = StudentModule(loss=loss or LOSS, **{"window": 6, "sinks": 2, **recipe(1e-3), **(model or {})})
     data = MUSDBDataModule(songs, chunk_seconds=0.5, batch_size=2, steps_per_epoch=3, chunks_per_song=2, workers=0)
     trainer.fit(student, data, ckpt_path=ckpt_path, weights_only=False)
     return trainer, student, distillation, spy
@@ -63,7 +76,7 @@ def trained(songs: Path, tiny_teacher: Path, tmp_path_factory: pytest.TempPathFa
 
 
 def test_the_teacher_stays_as_it_was_and_gets_no_gradient(trained: Any, tiny_teacher: Path) -> None:
-    teacher = trained[2].teacher
+    teacher = trained[2].teacher.network
     for (name, one), other in zip(teacher.state_dict().items(), load(tiny_teacher).state_dict().values(), strict=True):
         assert torch.equal(one, other), name
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in teacher.parameters())
@@ -72,7 +85,7 @@ def test_the_teacher_stays_as_it_was_and_gets_no_gradient(trained: Any, tiny_tea
 def test_the_teacher_is_in_neither_optimizer_nor_checkpoint(trained: Any, tmp_path: Path) -> None:
     trainer, student, distillation, _ = trained
     optimized = {id(p) for group in trainer.optimizers[0].param_groups for p in group["params"]}
-    assert not optimized & {id(parameter) for parameter in distillation.teacher.parameters()}
+    assert not optimized & {id(parameter) for parameter in distillation.teacher.network.parameters()}
     assert optimized == {id(parameter) for parameter in student.net.parameters()}
     trainer.save_checkpoint(tmp_path / "student.ckpt")
     names = torch.load(tmp_path / "student.ckpt", weights_only=True)["state_dict"]
@@ -81,11 +94,11 @@ def test_the_teacher_is_in_neither_optimizer_nor_checkpoint(trained: Any, tmp_pa
 
 def test_every_step_gets_the_mask_the_teacher_gives_for_its_mixture(trained: Any) -> None:
     _, _, distillation, spy = trained
-    assert len(spy.batches) == 3
-    for batch in spy.batches:
+    assert len(spy.batches) == len(spy.taught) == 3
+    for batch, taught in zip(spy.batches, spy.taught, strict=True):
         with torch.no_grad():
-            expected = distillation.teacher(batch["mixture"]).mask
-        torch.testing.assert_close(batch["teacher_mask"], expected)
+            expected = distillation.teacher.network(batch["mixture"]).mask
+        torch.testing.assert_close(taught.mask, expected)
 
 
 def test_hidden_states_and_attention_updates_are_compared_with_the_teachers(
@@ -95,11 +108,12 @@ def test_hidden_states_and_attention_updates_are_compared_with_the_teachers(
     trainer, _, distillation, spy = train(songs, tiny_teacher, tmp_path, loss=loss, limit_val_batches=0)
     for name in ("distill/hidden", "distill/attention"):
         assert 0 < float(trainer.callback_metrics[name]) < 10
-    batch = spy.batches[-1]
-    with torch.no_grad(), tapped(distillation.teacher, ["hidden", "attention"]) as expected:
-        distillation.teacher(batch["mixture"])
+    assert distillation.teacher is not None
+    network = distillation.teacher.network
+    with torch.no_grad(), tapped(network, ["hidden", "attention"]) as expected:
+        network(spy.batches[-1]["mixture"])
     for tap in ("hidden", "attention"):
-        torch.testing.assert_close(batch["teacher_features"][tap], expected[tap])
+        torch.testing.assert_close(spy.taught[-1].features[tap], expected[tap])
 
 
 def test_bins_weigh_as_much_as_the_mixture_has_there_and_one_on_average(
@@ -107,11 +121,12 @@ def test_bins_weigh_as_much_as_the_mixture_has_there_and_one_on_average(
 ) -> None:
     loss = {"distill/mask_weighted": 1.0}
     _, student, _, spy = train(songs, tiny_teacher, tmp_path, loss=loss, limit_val_batches=0)
-    for batch in spy.batches:
+    for batch, taught in zip(spy.batches, spy.taught, strict=True):
         magnitude = student.net.spectral(batch["mixture"]).abs()
-        assert float(batch["mask_weight"].mean()) == pytest.approx(1.0, rel=1e-5)
-        torch.testing.assert_close(batch["mask_weight"] * magnitude.mean(), magnitude)
-    assert all("mask_weight" not in batch for batch in trained[3].batches), "no term asks for them"
+        assert taught.mask_weight is not None
+        assert float(taught.mask_weight.mean()) == pytest.approx(1.0, rel=1e-5)
+        torch.testing.assert_close(taught.mask_weight * magnitude.mean(), magnitude)
+    assert all(taught.mask_weight is None for taught in trained[3].taught), "no term asks for them"
 
 
 def test_compiled_layers_and_terms_that_look_inside_them_are_refused_together() -> None:
@@ -132,7 +147,7 @@ def test_what_the_paper_does_not_do_is_off_unless_asked_for() -> None:
 
 def test_without_a_distillation_term_the_teacher_does_not_run(songs: Path, tiny_teacher: Path, tmp_path: Path) -> None:
     *_, spy = train(songs, tiny_teacher, tmp_path, loss={"audio/l1": 1.0}, limit_val_batches=0)
-    assert all("teacher_mask" not in batch for batch in spy.batches)
+    assert len(spy.batches) == 3 and not spy.taught
 
 
 def test_bf16_trains_with_finite_losses(songs: Path, tiny_teacher: Path, tmp_path: Path) -> None:
@@ -144,11 +159,12 @@ def test_bf16_trains_with_finite_losses(songs: Path, tiny_teacher: Path, tmp_pat
 def test_the_student_at_step_0_is_known_and_the_scores_follow_their_formulas(trained: Any) -> None:
     trainer, _, distillation, _ = trained
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    assert distillation.baseline is not None
+    teacher = distillation.teacher
+    assert teacher.baseline is not None
     assert metrics["val/delta_db"] == pytest.approx(metrics["val/usdr"] - metrics["val/teacher_usdr"], abs=1e-4)
-    scores = distillation.compare(student=9.0, teacher=10.0)
+    scores = teacher.compare(student=9.0, teacher=10.0)
     assert scores["val/retained"] == pytest.approx(0.9)
-    assert scores["val/recovered"] == pytest.approx((9.0 - distillation.baseline) / (10.0 - distillation.baseline))
+    assert scores["val/recovered"] == pytest.approx((9.0 - teacher.baseline) / (10.0 - teacher.baseline))
 
 
 def test_sinks_start_at_the_first_frames_of_training_mixtures(songs: Path, tiny_teacher: Path, tmp_path: Path) -> None:
@@ -161,7 +177,8 @@ def test_sinks_start_at_the_first_frames_of_training_mixtures(songs: Path, tiny_
         trainer.validate(student, data, verbose=False)
         starts[start] = student.net.sinks.detach()
     assert len({tuple(tensor.shape) for tensor in starts.values()}) == 1
-    teacher, mixtures = distillation.teacher, data.some_mixtures()
+    assert distillation.teacher is not None
+    teacher, mixtures = distillation.teacher.network, data.some_mixtures()
     with torch.no_grad():
         expected = teacher.tokens(teacher.spectral(mixtures))[:, :2].mean(0)
     torch.testing.assert_close(starts["frames"], expected)
@@ -183,14 +200,14 @@ def test_a_student_without_a_teacher_is_refused(songs: Path, tmp_path: Path) -> 
 def test_sinks_with_a_learning_rate_of_their_own_learn_by_it_and_without_decay(
     songs: Path, tiny_teacher: Path, tmp_path: Path
 ) -> None:
-    model = {"learning_rate": 0.0, "sink_learning_rate": 0.01, "sink_start": "random", "weight_decay": 0.5}
+    model = {"sink_learning_rate": 0.01, "sink_start": "random", **recipe(0.0, weight_decay=0.5)}
     trainer, student, distillation, _ = train(songs, tiny_teacher, tmp_path, model=model, limit_val_batches=0)
     groups = trainer.optimizers[0].param_groups
     assert [(group["name"], group["weight_decay"], len(group["params"])) for group in groups] == [
         ("network", 0.5, len(list(student.net.parameters())) - 1),
         ("sinks", 0.0, 1),
     ]
-    teacher = distillation.teacher
+    teacher = distillation.teacher.network
     began = to_student(teacher, replace(teacher.config, window=6, sinks=2), sink_start="random").state_dict()
     changed = {name for name, value in student.net.state_dict().items() if not torch.equal(value, began[name])}
     assert changed == {"sinks"}
@@ -209,7 +226,7 @@ def test_a_resumed_run_takes_the_learning_rates_it_is_given_now_but_not_another_
     trainer, *_ = train(songs, tiny_teacher, tmp_path, model={"sink_learning_rate": 0.01}, limit_val_batches=0)
     trainer.save_checkpoint(tmp_path / "half.ckpt")
     again = {"ckpt_path": tmp_path / "half.ckpt", "max_epochs": 2, "limit_val_batches": 0}
-    model = {"learning_rate": 0.5, "sink_learning_rate": 0.125}
+    model = {"sink_learning_rate": 0.125, **recipe(0.5)}
     resumed, *_ = train(songs, tiny_teacher, tmp_path, model=model, **again)
     groups = resumed.optimizers[0].param_groups
     assert [group["initial_lr"] for group in groups] == [0.5, 0.125]
@@ -219,26 +236,33 @@ def test_a_resumed_run_takes_the_learning_rates_it_is_given_now_but_not_another_
         train(songs, tiny_teacher, tmp_path, **again)
 
 
-@pytest.mark.parametrize("key", ["learning_rate", "sink_learning_rate", "weight_decay"])
+@pytest.mark.parametrize("key", ["optimizer.lr", "optimizer.weight_decay", "sink_learning_rate"])
 @pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
 def test_a_rate_that_would_climb_or_explode_is_refused(key: str, value: float) -> None:
-    with pytest.raises(UserError, match=rf"model\.{key} is .*expected a finite number >= 0"):
-        StudentModule(loss=LOSS, **{key: value})
+    options = {
+        "optimizer.lr": recipe(value),
+        "optimizer.weight_decay": recipe(weight_decay=value),
+        "sink_learning_rate": {"sink_learning_rate": value},
+    }
+    student = StudentModule(loss=LOSS, **options[key])
+    with pytest.raises(UserError, match=r"model\."):
+        student.optimization.make(Roformer(replace(TINY, sinks=2)), steps=10)
 
 
-def test_the_noise_of_sinks_follows_the_seed_and_sinks_of_a_teacher_are_kept_with_a_word(
-    tiny_teacher: Path, caplog: pytest.LogCaptureFixture
+def test_the_noise_of_sinks_follows_the_seed_and_sinks_of_a_teacher_are_reused_with_a_warning(
+    tiny_teacher: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def sinks(seed: int, teacher: Roformer) -> torch.Tensor:
+    def sinks(seed: int, teacher: Path) -> torch.Tensor:
         L.seed_everything(seed)
         student = StudentModule(window=6, sinks=2, sink_start="random", loss=LOSS)
-        student.adopt(teacher)
-        return student.net.sinks.detach()
+        student.teacher = FrozenTeacher(str(teacher))
+        return student.initial_network().sinks.detach()
 
+    assert torch.equal(sinks(0, tiny_teacher), sinks(0, tiny_teacher))
+    assert not torch.equal(sinks(0, tiny_teacher), sinks(1, tiny_teacher))
+    assert "Reusing" not in caplog.text
     teacher = load(tiny_teacher)
-    assert torch.equal(sinks(0, teacher), sinks(0, teacher))
-    assert not torch.equal(sinks(0, teacher), sinks(1, teacher))
-    assert "kept as they are" not in caplog.text
     own = to_student(teacher, replace(teacher.config, window=6, sinks=2), seed=7)
-    assert torch.equal(sinks(0, own), own.sinks)
-    assert "has 2 sinks: kept as they are" in caplog.text
+    save(own, tmp_path / "own.safetensors")
+    assert torch.equal(sinks(0, tmp_path / "own.safetensors"), own.sinks)
+    assert "Reusing the teacher's 2 sinks; model.sink_start is ignored." in caplog.text

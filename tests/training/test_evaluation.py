@@ -19,7 +19,7 @@ from tests.conftest import TINY, Run
 from wsa_lightning.checkpoints import load, save, to_student
 from wsa_lightning.checkpoints.model_files import file_hash
 from wsa_lightning.flops import closed_form
-from wsa_lightning.metrics import DEFINITIONS, score_song
+from wsa_lightning.metrics import DEFINITIONS, score_track
 from wsa_lightning.models import Roformer
 from wsa_lightning.separation import separate
 
@@ -75,7 +75,7 @@ def test_without_a_checkpoint_the_untrained_student_is_scored_beside_its_teacher
         )
         for name, model in models.items():
             row = found[folder.name, name]
-            expected = score_song(separate(model, mixture, 44100), vocals[None], mixture)
+            expected = score_track(separate(model, mixture, 44100), vocals[None], mixture)
             for metric, (value,) in expected.items():
                 assert float(row[metric]) == pytest.approx(value, rel=1e-3, abs=1e-3, nan_ok=True), metric
             assert (row["stem"], float(row["seconds"]), row["error"]) == ("vocals", 2.5, "")

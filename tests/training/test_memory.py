@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from wsa_lightning.errors import UserError, is_out_of_memory
-from wsa_lightning.losses import TERMS
+from wsa_lightning.losses import TERMS, Loss
 from wsa_lightning.models import Roformer, RoformerConfig
-from wsa_lightning.training.memory import MIB, MemoryEstimate, estimate
+from wsa_lightning.training.callbacks.memory import MIB, MemoryEstimate, estimate
 
 SMALL = RoformerConfig(dim=32, depth=4, heads=2, dim_head=16, mask_hidden_layers=1, mlp_expansion_factor=1)
-LOSS = {"audio/l1": 1.0}
+LOSS = Loss({"audio/l1": 1.0})
 
 
 def estimated(batch_size: int = 1, samples: int = 22050, checkpointing: bool = False, **more: Any) -> MemoryEstimate:
@@ -44,7 +44,7 @@ def test_activations_grow_in_a_straight_line_with_batch_and_length() -> None:
 def test_any_loss_term_can_be_part_of_it() -> None:
     for name in TERMS:
         probed = estimate(
-            Roformer(SMALL), {name: 1.0}, 1, 22050, teacher=None, average=False, context=contextlib.nullcontext
+            Roformer(SMALL), Loss({name: 1.0}), 1, 22050, teacher=None, average=False, context=contextlib.nullcontext
         )
         assert probed.activations > 0, name
 

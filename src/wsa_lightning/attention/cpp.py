@@ -19,7 +19,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,6 +26,7 @@ from torch import Tensor
 from wsa_lightning.attention.layout import empty_rows
 from wsa_lightning.attention.pattern import Pattern
 from wsa_lightning.errors import UserError
+from wsa_lightning.machine import cache_folder
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +38,6 @@ FLAGS = (
 )
 HALF_PRECISION_BYTES = 32 << 20
 """Size in fp32 of the sequences converted at a time."""
-
-
-def cache_folder() -> Path:
-    """Where compiled libraries are kept."""
-    return Path(os.environ.get("WSA_LIGHTNING_CACHE") or platformdirs.user_cache_dir("wsa-lightning")) / "kernels"
 
 
 def why_not() -> str | None:
@@ -198,7 +193,7 @@ def _library() -> ctypes.CDLL:
     compiler = shutil.which(os.environ.get("CXX") or "c++")
     if compiler is None:
         raise FileNotFoundError(f"no compiler {os.environ.get('CXX') or 'c++'} on the path")
-    path = cache_folder() / f"attention-{_fingerprint(compiler)}.so"
+    path = cache_folder() / "kernels" / f"attention-{_fingerprint(compiler)}.so"
     if not path.is_file():
         _compile(compiler, path)
     library = ctypes.CDLL(str(path))

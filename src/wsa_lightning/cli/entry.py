@@ -7,7 +7,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from wsa_lightning.cli.function import run_function
 from wsa_lightning.cli.table import COMMANDS, find_command, usage
-from wsa_lightning.errors import UserError, is_out_of_memory
+from wsa_lightning.errors import UserError, first_line, is_out_of_memory
 
 INTERRUPTED = 128 + 2
 
@@ -39,7 +39,7 @@ def main() -> None:
         if cause is None and is_out_of_memory(error):
             from wsa_lightning.training.callbacks.memory import REMEDIES
 
-            fail(f"out of memory ({str(error).strip().splitlines()[0][:200]}): {REMEDIES}")
+            fail(f"out of memory ({first_line(error)}): {REMEDIES}")
         if cause is None:
             raise
         # A data worker's error arrives with that worker's traceback before it.
@@ -49,7 +49,7 @@ def main() -> None:
 def fail(message: str) -> NoReturn:
     """Say what is wrong in one line, and exit with status 2; of the ranks of one run only one speaks."""
     if "lightning" in sys.modules:
-        from wsa_lightning.training.callbacks.ranks import is_child, parent_fails_too
+        from wsa_lightning.reliability.ranks import is_child, parent_fails_too
 
         if is_child() and parent_fails_too():
             sys.exit(2)

@@ -3,6 +3,8 @@
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +15,28 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from wsa_lightning.atomic import replacing
-from wsa_lightning.checkpoints import load
 from wsa_lightning.checkpoints.model_files import is_resumable, resolve_path
 from wsa_lightning.cli.entry import INTERRUPTED
 from wsa_lightning.cli.table import TRAINER_COMMANDS, example
 from wsa_lightning.configs import base_config
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import describe_patterns
-from wsa_lightning.training import MUSDBDataModule
+from wsa_lightning.reliability.checkpoint_io import AtomicCheckpointIO, previous
+from wsa_lightning.reliability.finite import FiniteCallback
+from wsa_lightning.reliability.internals import callbacks_of, find_callback
+from wsa_lightning.reliability.progress import ProgressCallback
+from wsa_lightning.reliability.ranks import RankWatchCallback, is_child, mark_launcher
+from wsa_lightning.reliability.recovery import FOLDER, NAME, RecoveryCallback
+from wsa_lightning.reliability.waiting import WaitingCallback
+from wsa_lightning.training import SeparationDataModule, SeparationModule
 from wsa_lightning.training.callbacks.annealing import SinkWarmupCallback, WindowAnnealingCallback
 from wsa_lightning.training.callbacks.averaging import EMACallback
 from wsa_lightning.training.callbacks.closing import ClosingCallback
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
-from wsa_lightning.training.callbacks.evaluation import EvaluationCallback
-from wsa_lightning.training.callbacks.finite import FiniteCallback
 from wsa_lightning.training.callbacks.flops import FlopCounterCallback
 from wsa_lightning.training.callbacks.listening import ListeningCallback
 from wsa_lightning.training.callbacks.memory import MemoryCallback
-from wsa_lightning.training.callbacks.progress import ProgressCallback
-from wsa_lightning.training.callbacks.ranks import RankWatchCallback, is_child, mark_launcher
-from wsa_lightning.training.callbacks.recovery import FOLDER, NAME, RecoveryCallback
 from wsa_lightning.training.callbacks.stems import StemWriterCallback
-from wsa_lightning.training.callbacks.waiting import WaitingCallback
-from wsa_lightning.training.checkpoint_io import AtomicCheckpointIO, previous
-from wsa_lightning.training.module import SeparationModule
+from wsa_lightning.training.evaluation.callback import EvaluationCallback
 
 TERMINATED = 128 + 15
 
@@ -63,9 +63,6 @@ class SaveRunConfig(SaveConfigCallback):
 class WsaCLI(LightningCLI):
     """LightningCLI with this project's callbacks as option groups, and ``configs/base.yaml`` underneath."""
 
-    model_file: str | None = None
-    """A model file given as ``--ckpt_path``, where Lightning's own checkpoints are expected."""
-
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Lightning's; ``test`` prints a table of its own and needs no ``--verbose``."""
@@ -78,9 +75,8 @@ class WsaCLI(LightningCLI):
 
     def after_test(self) -> None:
         """Exit with status 1 if songs failed."""
-
-        evaluation = next(c for c in self.trainer.callbacks if isinstance(c, EvaluationCallback))  # type: ignore[attr-defined]
-        if not evaluation.failed:
+        evaluation = find_callback(self.trainer, EvaluationCallback)
+        if evaluation is None or not evaluation.failed:
             return
         if self.trainer.is_global_zero:
             songs = "".join(f"\n  {song}: {reason}" for song, reason in sorted(evaluation.failed.items()))
@@ -89,7 +85,7 @@ class WsaCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Option groups of the callbacks every run has; they run in this order."""
-
+        parser.add_argument("--plugins", type=list[str], default=[], help="modules to import before anything is built")
         parser.add_lightning_class_args(DistillationCallback, "distillation")
         parser.add_lightning_class_args(WindowAnnealingCallback, "annealing")
         parser.add_lightning_class_args(SinkWarmupCallback, "sink_warmup")
@@ -105,17 +101,17 @@ class WsaCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Add the callbacks that have no options."""
-
         trainer = super().instantiate_trainer(**kwargs)
-        trainer.callbacks[:0] = [RankWatchCallback(), MemoryCallback(), WaitingCallback()]  # type: ignore[attr-defined]
+        callbacks_of(trainer)[:0] = [RankWatchCallback(), MemoryCallback(), WaitingCallback()]
         return trainer
 
     def before_instantiate_classes(self) -> None:
-        """Refuse a checkpoint that is none before anything is built; find out whose kind it is."""
-
+        """Import the plugins; refuse a checkpoint that is none, and tell Lightning's from other model files."""
         options = self.config[self.subcommand]
+        import_plugins(options.plugins)
         if options.trainer.enable_progress_bar is False:  # Lightning would refuse the bar of base.yaml beside it
             options.trainer.callbacks = [c for c in options.trainer.callbacks if not is_progress_bar(c.class_path)]
+        self._model_file: str | None = None
         path = options.get("ckpt_path")
         if path == "last":
             path = Path(options.trainer.default_root_dir) / FOLDER / NAME
@@ -123,7 +119,7 @@ class WsaCLI(LightningCLI):
             return
         file = resolve_path(path)
         if self.subcommand != "fit" and file.is_file() and not is_resumable(file) and not previous(file).is_file():
-            self.model_file = str(path)
+            self._model_file = str(path)
             return
         try:
             options.ckpt_path = str(AtomicCheckpointIO.readable(file))
@@ -131,24 +127,36 @@ class WsaCLI(LightningCLI):
             raise UserError(f"--ckpt_path: {error}; other model files go to --distillation.teacher") from None
 
     def after_instantiate_classes(self) -> None:
-        """Load a model file in the place of a checkpoint, as it is: it says its own window, dilation and sinks."""
-
-        if self.model_file is None:
+        """Tell the module where its network comes from."""
+        if self._model_file is None:
+            if self.subcommand != "fit":
+                self.model.checkpoint_file = self.config_init[self.subcommand]["ckpt_path"]
             return
         self.config_init[self.subcommand]["ckpt_path"] = None
-        network = load(self.model_file)
-        self.model.take(network)
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, EvaluationCallback):
-                callback.model_file = self.model_file
-        config = network.config
+        self.model.model_file = self._model_file
         rank_zero_info(
-            f"{self.model_file}: window {describe_patterns(config)}, {config.sinks} sinks, as in "
-            "the file (model.window, dilation and sinks are for students made from a teacher)"
+            f"{self._model_file}: window, dilation and sinks are those of the file (model.window, model.dilation and "
+            "model.sinks are for students made from a teacher)"
         )
 
     def _parse_ckpt_path(self) -> None:
         """Leave the options alone: a checkpoint's hyper-parameters must not beat the command line."""
+
+
+def import_plugins(names: Sequence[str]) -> None:
+    """Import modules that register loss terms, metrics or layers of their own.
+
+    Raises:
+        UserError: a module that cannot be found.
+    """
+    for name in names:
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"plugins: {name} cannot be imported ({error}): name a module that is installed, or start from the "
+                "folder that holds it"
+            ) from error
 
 
 def is_progress_bar(class_path: str) -> bool:
@@ -175,8 +183,10 @@ def run_trainer() -> None:
     try:
         WsaCLI(
             SeparationModule,
-            MUSDBDataModule,
+            SeparationDataModule,
             subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,  # model.optimizer and model.lr_scheduler: the student has no weights yet
             parser_kwargs={
                 **options,
                 **{

@@ -16,12 +16,12 @@ from wsa_lightning import checkpoints
 from wsa_lightning.commands.device import find_device
 from wsa_lightning.errors import UserError, first_line, is_out_of_memory
 from wsa_lightning.locality import measure
+from wsa_lightning.locality.findings import config_lines, summary_table, write_report
 from wsa_lightning.models import RoformerConfig
 from wsa_lightning.separation.audio import open_audio
 from wsa_lightning.separation.inputs import find_songs
 from wsa_lightning.separation.outputs import check_out
 from wsa_lightning.separation.resampling import resampled, to_groups
-from wsa_lightning.studies.attention_report import config_lines, summary_table, write_report
 
 
 def attention(

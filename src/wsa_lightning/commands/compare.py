@@ -5,16 +5,16 @@ from pathlib import Path
 
 from rich.console import Console
 
+from wsa_lightning.comparison.groups import compare_runs
+from wsa_lightning.comparison.writing import group_tables, write_comparison
 from wsa_lightning.errors import UserError
-from wsa_lightning.studies.compare import group_tables, write_comparison
-from wsa_lightning.studies.groups import compare_runs
 
 
 def compare(runs: list[str], *, out: Path = Path("comparison")) -> None:
-    """Compare finished runs: table, Pareto front, CSV, figures, a report to open and listen to, TensorBoard events.
+    """Compare finished runs: table, Pareto front, CSV, figures, an HTML report with audio, TensorBoard events.
 
     Args:
-        runs: folders of runs, folders that hold runs, or globs.
+        runs: folders of runs, folders that contain runs, or globs.
         out: folder for compare.csv, pareto and boxes (.png, .svg), report.html and tensorboard/.
     """
     console, errors = Console(), Console(stderr=True, highlight=False)
@@ -22,7 +22,7 @@ def compare(runs: list[str], *, out: Path = Path("comparison")) -> None:
         comparison = compare_runs(runs)
     if not comparison.groups:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in comparison.left_out.items())
-        raise UserError(f"no run can be compared ({reasons}): finish one with fit, then test")
+        raise UserError(f"no run can be compared ({reasons}): finish one with `fit`, then `test`")
     for group in comparison.groups:
         for table in group_tables(group, console.width):
             console.print(table)

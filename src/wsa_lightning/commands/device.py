@@ -2,7 +2,7 @@
 
 import torch
 
-from wsa_lightning.errors import UserError
+from wsa_lightning.errors import UserError, first_line
 
 
 def find_device(name: str) -> torch.device:
@@ -14,6 +14,7 @@ def find_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"--device {name} cannot be used ({reason}): expected auto, cpu, cuda, mps") from None
+        raise UserError(
+            f"--device {name} cannot be used ({first_line(error)}): expected auto, cpu, cuda, mps"
+        ) from None
     return device

@@ -21,16 +21,16 @@ from rich.markup import escape
 from torch import Tensor
 
 from wsa_lightning.attention import backends, windowed_sink_attention
-from wsa_lightning.data.songs import make_songs
+from wsa_lightning.data.embedded import make_tracks
 from wsa_lightning.data.splits import split
-from wsa_lightning.errors import UserError
+from wsa_lightning.errors import UserError, first_line
+from wsa_lightning.reliability.checkpoint_io import AtomicCheckpointIO
+from wsa_lightning.reliability.finite import FiniteCallback
+from wsa_lightning.reliability.recovery import RecoveryCallback, path
 from wsa_lightning.training import MUSDBDataModule, StudentModule
 from wsa_lightning.training.callbacks.averaging import EMACallback
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
-from wsa_lightning.training.callbacks.finite import FiniteCallback
 from wsa_lightning.training.callbacks.memory import free_memory
-from wsa_lightning.training.callbacks.recovery import RecoveryCallback, path
-from wsa_lightning.training.checkpoint_io import AtomicCheckpointIO
 
 GIB = 2**30
 LEAST_DISK = 2 * GIB
@@ -83,7 +83,7 @@ def guarded(name: str, check: Callable[[], Iterator[Line]]) -> Iterator[Line]:
     try:
         yield from check()
     except Exception as error:  # whatever is broken here is the finding
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error, most=600)
         remedy = "" if isinstance(error, UserError) else "reinstall with constraints.txt; if it stays, report this line"
         yield Line(name, f"{type(error).__name__}: {reason}" if remedy else reason, False, remedy)
 
@@ -124,7 +124,7 @@ def attention() -> Iterator[Line]:
             try:
                 error = deviation(backend, torch.device(kind))
             except NotImplementedError as missing:
-                reason = str(missing).splitlines()[0]
+                reason = first_line(missing)
                 yield Line(
                     f"attention {backend}", f"{kind}: no training ({reason})", None, "model.backend auto avoids it"
                 )
@@ -198,7 +198,7 @@ def training() -> Iterator[Line]:
     """Three steps of distillation from the shipped teacher, and the same ones killed and resumed."""
     with tempfile.TemporaryDirectory() as temporary, quiet():
         place = Path(temporary)
-        make_songs(place / "songs", train=2, test=1, seconds=1.5, seed=0, workers=1)
+        make_tracks(place / "songs", train=2, test=1, seconds=1.5, seed=0, workers=1)
         whole = fit(place / "songs", place / "whole")
         device = "gpu" if torch.cuda.is_available() else "cpu"
         yield Line("fit", f"{STEPS} steps on the {device}, weights finite", bool(whole.isfinite().all()))

@@ -9,10 +9,10 @@ from rich.console import Console
 
 from wsa_lightning import checkpoints, figures
 from wsa_lightning.errors import UserError
+from wsa_lightning.flops.costs import COST_DEFINITIONS, compare_costs, cost_figure, cost_table, full_attention
 from wsa_lightning.models import Dilation, PatternOptions, Window
 from wsa_lightning.models.config import PUBLISHED
-from wsa_lightning.studies.cost import DEFINITIONS, compare_costs, cost_figure, cost_table, full_attention
-from wsa_lightning.studies.output import results_folder, to_csv
+from wsa_lightning.results import results_folder, to_csv
 
 PAPERS_WINDOW, PAPERS_SINKS = 10, 8
 
@@ -71,7 +71,7 @@ def flops(
         summary = {
             "version": 1,
             "command": sys.argv,
-            "definitions": DEFINITIONS,
+            "definitions": COST_DEFINITIONS,
             "teacher": teacher.to_dict(),
             "student": student.to_dict(),
             "costs": rows,

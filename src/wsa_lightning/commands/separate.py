@@ -4,9 +4,9 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -17,12 +17,12 @@ from wsa_lightning import checkpoints
 from wsa_lightning.checkpoints.model_files import file_hash
 from wsa_lightning.commands.device import find_device
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import Roformer, describe_patterns
+from wsa_lightning.models import describe_patterns
+from wsa_lightning.ranges import PositiveFloat, PositiveInt
 from wsa_lightning.separation import Precision, plan_blocks
-from wsa_lightning.separation.audio import open_audio
 from wsa_lightning.separation.inputs import Song, find_songs
-from wsa_lightning.separation.outputs import Format, StemFormat, Subtype, check_out, missing_stems
-from wsa_lightning.separation.songs import separate_file, wanted_stems
+from wsa_lightning.separation.outputs import Container, StemFormat, Subtype, check_out, missing_stems
+from wsa_lightning.separation.songs import Separation, separate_file, wanted_stems
 
 GPU_BATCH = 4
 
@@ -34,17 +34,17 @@ def separate(
     config: Path | None = None,
     out: Path = Path("separated"),
     stems: str | None = None,
-    format: Format = "wav",
+    format: Container = "wav",
     subtype: Subtype = "PCM_16",
     overwrite: bool = False,
-    chunk_seconds: float | None = None,
-    overlap: int | None = None,
-    batch_size: int | None = None,
+    chunk_seconds: PositiveFloat | None = None,
+    overlap: PositiveInt | None = None,
+    batch_size: PositiveInt | None = None,
     device: str = "auto",
     precision: Precision = "32-true",
     compile: bool = False,
 ) -> None:
-    """Separate songs into OUT/SONG/STEM.wav; what is done already is skipped, and one bad file stops no other.
+    """Separate songs into OUT/SONG/STEM.wav. Songs that are done are skipped, and a bad file does not stop the others.
 
     Exit status: 0 all done, 1 some files failed, 2 wrong usage or nothing to do.
 
@@ -53,19 +53,17 @@ def separate(
         checkpoint: small, small-teacher, or any model file, ours or public.
         config: the YAML beside a public model file.
         out: where to write; folders below a given folder are kept.
-        stems: comma-separated, e.g. vocals,instrumental; all that the model has if not given.
+        stems: comma-separated, e.g. vocals,instrumental; if not given, all that the model has.
         format: container.
-        subtype: PCM_16 and PCM_24 clip what exceeds full scale, and say so; FLOAT keeps it.
-        overwrite: replace stems that other options, another model or another file of that name made.
-        chunk_seconds: length of a block; that trained on if not given, and at least 8 s for a student.
-        overlap: blocks a sample lies in; 2 for full attention, only what it needs for a student, if not given.
-        batch_size: blocks computed at once; 1 on a CPU, 4 on a GPU, if not given.
+        subtype: PCM_16 and PCM_24 clip what exceeds full scale, which is reported; FLOAT does not clip.
+        overwrite: replace stems made with other options, with another model or from another file of that name.
+        chunk_seconds: length of a block; if not given, the one used in training, and at least 8 s for a student.
+        overlap: blocks a sample lies in; if not given, 2 for full attention, and the minimum for a student.
+        batch_size: blocks computed at once; if not given, 1 on a CPU and 4 on a GPU.
         device: auto, cpu, cuda, cuda:1, mps.
-        precision: as the Trainer names it.
-        compile: run the layers through torch.compile, which takes a minute first; for many songs on a GPU.
+        precision: in the words of Lightning's Trainer.
+        compile: use torch.compile, which takes about a minute at the start; for many songs on a GPU.
     """
-    if batch_size is not None and batch_size < 1:
-        raise UserError(f"--batch_size is {batch_size}: expected at least 1")
     form = StemFormat(format, subtype)
     on = find_device(device)
     found, problems = find_songs(songs, out)
@@ -77,47 +75,50 @@ def separate(
     plan = plan_blocks(model.config, chunk_seconds, overlap)
     window = describe_patterns(model.config)
     attention = "full attention" if window == "full" else f"window {window}, {model.config.sinks} sinks"
-    # A public student's window stands in its YAML, not in the file that is hashed.
+    # The hash does not cover the window of a public student, which is in the YAML beside its file.
     recipe = f"{identity(checkpoint)}, {attention}, {plan.length} samples every {plan.step}, {precision}, {subtype}"
     print(f"{checkpoint}: {attention}, {plan.length / plan.step:.2f} s computed for each second of a song, on {on}")
     if compile:
         model.compile_layers()
-    options: dict[str, Any] = {
-        "chunk_seconds": chunk_seconds,
-        "overlap": overlap,
-        "batch_size": batch_size if batch_size is not None else 1 if on.type == "cpu" else GPU_BATCH,
-        "precision": precision,
-    }
-    run = Run(model, wanted, form, recipe, options, overwrite=overwrite)
+    work = partial(
+        separate_file,
+        model,
+        form=form,
+        chunk_seconds=chunk_seconds,
+        overlap=overlap,
+        batch_size=batch_size or (1 if on.type == "cpu" else GPU_BATCH),
+        precision=precision,
+    )
+    separator = FileSeparator(work, wanted, form, recipe, overwrite=overwrite)
     for problem in problems:
-        run.fail(problem)
+        separator.fail(problem)
     try:
-        with run.progress, stopped_by_sigterm():
+        with separator.progress, stopped_by_sigterm():
             for number, song in enumerate(found, start=1):
-                run.one(song, f"{number}/{len(found)}")
+                separator.process(song, f"{number}/{len(found)}")
     except KeyboardInterrupt:
-        print(f"stopped; {run.done} separated. The same command goes on with the rest", file=sys.stderr)
+        print(f"stopped; {separator.done} separated. The same command continues with the rest", file=sys.stderr)
         sys.exit(130)
-    print(f"{run.done} separated, {run.skipped} done before, {run.failed} failed; stems in {out}")
-    if run.failed:
+    print(f"{separator.done} separated, {separator.skipped} done before, {separator.failed} failed; stems in {out}")
+    if separator.failed:
         sys.exit(1)
 
 
-class Run:
-    """One call of the command: what it makes of each song, and the counts."""
+class FileSeparator:
+    """Separates one song after another with the same options, reports on each, and counts.
+
+    Args:
+        work: ``separate_file`` without the arguments that differ between songs.
+        stems: the wanted ones.
+        form: how they are stored.
+        recipe: what the stems depend on besides the song, for the files' comment field.
+        overwrite: whether to replace stems with another comment.
+    """
 
     def __init__(
-        self,
-        model: Roformer,
-        stems: tuple[str, ...],
-        form: StemFormat,
-        recipe: str,
-        options: dict[str, Any],
-        *,
-        overwrite: bool,
+        self, work: Callable[..., Separation], stems: tuple[str, ...], form: StemFormat, recipe: str, *, overwrite: bool
     ) -> None:
-        self.model, self.stems, self.form, self.options = model, stems, form, options
-        self.recipe, self.overwrite = recipe, overwrite
+        self.work, self.stems, self.form, self.recipe, self.overwrite = work, stems, form, recipe, overwrite
         self.done = self.skipped = self.failed = 0
         console = Console(stderr=True)
         self.progress = Progress(
@@ -128,11 +129,11 @@ class Run:
             console=console,
             transient=True,
             disable=not console.is_terminal,
-            redirect_stdout=sys.stdout.isatty(),  # else it would send piped lines to standard error
+            redirect_stdout=sys.stdout.isatty(),  # otherwise piped output would go to standard error
         )
 
-    def one(self, song: Song, number: str) -> None:
-        """Separate a song, unless it is done; a user's mistake is reported and counted, and the next song follows."""
+    def process(self, song: Song, number: str) -> None:
+        """Separate a song unless it is done; an error that the user can fix is reported and counted."""
         try:
             comment = f"wsa-lightning: {origin(song.path)}; {self.recipe}"
             stems = missing_stems(song.folder, self.stems, self.form, comment, overwrite=self.overwrite)
@@ -145,23 +146,18 @@ class Run:
         except (UserError, OSError) as error:
             self.fail(f"{song.path}: {error}")
         except torch.OutOfMemoryError:
-            self.fail(f"{song.path}: the GPU's memory is too small: lower --batch_size, then --chunk_seconds")
+            self.fail(f"{song.path}: out of GPU memory: lower --batch_size, then --chunk_seconds")
 
     def _separate(self, song: Song, stems: tuple[str, ...], comment: str, number: str) -> None:
-        with open_audio(song.path) as audio:
-            total = audio.samples / audio.sample_rate
-        task = self.progress.add_task(f"{number} {song.path.name}", total=total)
+        task = self.progress.add_task(f"{number} {song.path.name}", total=None)
         start = time.perf_counter()
         try:
-            result = separate_file(
-                self.model,
+            result = self.work(
                 song.path,
                 song.folder,
                 stems=stems,
-                form=self.form,
                 comment=comment,
-                advance=lambda seconds: self.progress.update(task, completed=seconds),
-                **self.options,
+                advance=lambda done, total: self.progress.update(task, completed=done, total=total),
             )
         finally:
             self.progress.remove_task(task)
@@ -174,22 +170,22 @@ class Run:
             print(f"  {note}")
 
     def fail(self, line: str) -> None:
-        """Report what cannot be done."""
+        """Report and count a failure."""
         self.failed += 1
         self.progress.console.print(f"error: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 class SpeedColumn(ProgressColumn):
-    """Seconds of music a second."""
+    """Seconds of music per second, as ``3.1 x real time``."""
 
     def render(self, task: Task) -> Text:
-        """``3.1 x real time``."""
+        """The speed of a task."""
         return Text(f"{task.speed:.1f} x real time" if task.speed else "")
 
 
 @contextlib.contextmanager
 def stopped_by_sigterm() -> Iterator[None]:
-    """Exit as Ctrl-C does when told to end, so that unfinished files are taken away."""
+    """Turn SIGTERM into an exit with status 143, so that unfinished files are removed."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         yield
@@ -198,11 +194,11 @@ def stopped_by_sigterm() -> Iterator[None]:
 
 
 def identity(checkpoint: str) -> str:
-    """A model file: its name as given, and how its SHA-256 begins."""
+    """The name of a model file as given, and the first digits of its SHA-256."""
     return f"{checkpoint} sha256:{file_hash(checkpoint)[:16]}"
 
 
 def origin(path: Path) -> str:
-    """A file as it is now."""
+    """The name, size and time of change of a file."""
     status = path.stat()
     return f"{path.name}, {status.st_size} bytes of {status.st_mtime_ns}"

@@ -1,21 +1,21 @@
-"""Every sample of a dataset looked at once: what training would stumble over, or learn wrongly from."""
+"""Reads every sample of a dataset, and reports what training would fail on or learn wrongly from."""
 
 import hashlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
+from scipy.ndimage import binary_opening
 
-from wsa_lightning.data.tracks import SOURCES, Subset, open_track
+from wsa_lightning.data.tracks import SIGNALS, SOURCES, Subset, open_track
 from wsa_lightning.errors import UserError
 
 SUBSETS: tuple[Subset, ...] = ("train", "test")
-FILES = ("mixture", *SOURCES)
 
 _BLOCK = 1 << 18
 _SILENT_PEAK = 1e-4
@@ -26,19 +26,19 @@ _RESIDUAL_DB = -20.0
 
 
 @dataclass
-class SongReport:
-    """What was found in one song.
+class TrackReport:
+    """What was found in one track.
 
     Attributes:
-        name: ``train/SONG``.
+        name: ``train/NAME`` or ``test/NAME``.
         seconds: length.
         sample_rate: in Hz.
-        silent: stems without a sample above -80 dBFS.
+        silent: files without a sample above -80 dBFS.
         clipped: share of the mixture's samples in runs of 3 or more at full scale.
-        residual_db: energy of (mixture - sum of the stems) under the mixture's, in dB; None if either is silent.
-        fingerprint: SHA-256 of the decoded stems.
-        errors: what keeps the song from being trained or scored on.
-        warnings: what may be meant so.
+        residual_db: energy of (mixture - sum of the stems) relative to the mixture's, in dB; None if unknown.
+        fingerprint: SHA-256 of the decoded files.
+        errors: what prevents training or scoring on the track.
+        warnings: what may be intended.
     """
 
     name: str
@@ -51,59 +51,51 @@ class SongReport:
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
 
-
-def find_songs(root: Path) -> list[Path]:
-    """The song folders of a MUSDB18-HQ tree, train before test, and whatever else lies where songs should.
+def track_folders(root: Path) -> list[Path]:
+    """The track folders of a MUSDB18-HQ tree, train before test, and any other file among them.
 
     Raises:
-        UserError: there is neither a train nor a test folder, or nothing in them.
+        UserError: there is neither a train nor a test folder, or both are empty.
     """
-    if not any((root / subset).is_dir() for subset in SUBSETS):
-        raise UserError(f"{root} has no train and no test folder: expected ROOT/{{train,test}}/SONG/mixture.wav")
-    songs = [
-        entry
-        for subset in SUBSETS
-        if (root / subset).is_dir()
-        for entry in sorted((root / subset).iterdir())
-        if not entry.name.startswith(".")
-    ]
-    if not songs:
-        raise UserError(f"{root}: train and test are empty: expected ROOT/{{train,test}}/SONG/mixture.wav")
-    return songs
+    subsets = [root / subset for subset in SUBSETS if (root / subset).is_dir()]
+    if not subsets:
+        raise UserError(f"{root} has no train and no test folder: expected ROOT/{{train,test}}/TRACK/mixture.wav")
+    folders = [entry for subset in subsets for entry in sorted(subset.iterdir()) if not entry.name.startswith(".")]
+    if not folders:
+        raise UserError(f"{root}: train and test are empty: expected ROOT/{{train,test}}/TRACK/mixture.wav")
+    return folders
 
 
 def check_all(
-    songs: list[Path], sample_rate: int, workers: int, on_checked: Callable[[], object] = lambda: None
-) -> list[SongReport]:
-    """Check songs in parallel threads, then against each other, in the order given.
+    folders: list[Path], sample_rate: int, workers: int, on_checked: Callable[[], object] = lambda: None
+) -> list[TrackReport]:
+    """Check tracks in parallel threads, then compare them with each other.
 
     Args:
-        songs: song folders.
+        folders: of the tracks.
         sample_rate: expected, in Hz.
-        workers: threads; decoding and arithmetic run outside Python's lock.
-        on_checked: called after every song.
+        workers: threads; decoding and arithmetic release Python's lock.
+        on_checked: called after every track.
+
+    Returns:
+        A report per track, in the order of ``folders``.
     """
+    reports = []
     with ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(check_song, song, sample_rate): number for number, song in enumerate(songs)}
-        reports = {}
-        for future in as_completed(futures):
-            reports[futures[future]] = future.result()
+        for report in pool.map(lambda folder: check_track(folder, sample_rate), folders):
+            reports.append(report)
             on_checked()
-    ordered = [reports[number] for number in range(len(songs))]
-    _compare(ordered)
-    return ordered
+    _compare(reports)
+    return reports
 
 
-def check_song(folder: Path, sample_rate: int = 44100) -> SongReport:
-    """Headers, then every sample of the five files, in blocks."""
-    report = SongReport(f"{folder.parent.name}/{folder.name}")
+def check_track(folder: Path, sample_rate: int = 44100) -> TrackReport:
+    """Check the headers, then every sample of the five files."""
+    report = TrackReport(f"{folder.parent.name}/{folder.name}")
     if not folder.is_dir():
-        kind = "a link that leads nowhere or to itself" if folder.is_symlink() else "no folder"
-        report.errors.append(f"{folder} is {kind}: expected a song's folder; remove it")
+        kind = "a broken link or a link to itself" if folder.is_symlink() else "not a folder"
+        report.errors.append(f"{folder} is {kind}: expected the folder of a track; remove it")
         return report
     try:
         track = open_track(folder, sample_rate)
@@ -118,10 +110,10 @@ def check_song(folder: Path, sample_rate: int = 44100) -> SongReport:
     return report
 
 
-def _measure(folder: Path, samples: int, report: SongReport) -> None:
-    """Fill in what only the samples tell."""
-    peaks = dict.fromkeys(FILES, 0.0)
-    finite = dict.fromkeys(FILES, True)
+def _measure(folder: Path, samples: int, report: TrackReport) -> None:
+    """Fill in what is computed from the samples."""
+    peaks = dict.fromkeys(SIGNALS, 0.0)
+    finite = dict.fromkeys(SIGNALS, True)
     clipped, residual, energy, read = 0, 0.0, 0.0, 0
     digest = hashlib.sha256()
     for blocks in _blocks(folder):
@@ -136,15 +128,15 @@ def _measure(folder: Path, samples: int, report: SongReport) -> None:
         energy += float(np.square(mixture).sum())
         read += len(mixture)
     if read != samples:
-        report.errors.append(f"{folder}: {read} samples could be read, the header promises {samples}: copy it again")
+        report.errors.append(f"{folder}: only {read} of {samples} samples can be read: copy it again")
     report.errors += [
-        f"{folder / name}.wav holds NaN or infinity: export it again" for name in FILES if not finite[name]
+        f"{folder / name}.wav contains NaN or infinity: export it again" for name in SIGNALS if not finite[name]
     ]
-    report.silent = [name for name in FILES if peaks[name] < _SILENT_PEAK]
+    report.silent = [name for name in SIGNALS if peaks[name] < _SILENT_PEAK]
     report.clipped = clipped / max(1, 2 * read)
     report.fingerprint = digest.hexdigest()
     if "mixture" in report.silent:
-        report.errors.append(f"{folder / 'mixture'}.wav is silent: move the song away")
+        report.errors.append(f"{folder / 'mixture'}.wav is silent: move the track away")
     elif report.silent:
         report.warnings.append(f"silent: {', '.join(report.silent)}")
     if report.clipped > _CLIPPED_SHARE:
@@ -152,49 +144,41 @@ def _measure(folder: Path, samples: int, report: SongReport) -> None:
     if energy > 0:
         report.residual_db = 10 * float(np.log10(max(residual, 1e-20) / energy))
         if report.residual_db > _RESIDUAL_DB:
-            report.warnings.append(f"mixture and sum of the stems differ by {report.residual_db:.0f} dB")
+            report.warnings.append(
+                f"the mixture is not the sum of the stems: the difference is at {report.residual_db:.0f} dB"
+            )
 
 
 def _blocks(folder: Path) -> Iterator[dict[str, NDArray[np.float32]]]:
-    """The same stretch of all five files, (samples, 2) each, one after the other; the shortest ends it."""
-    files = {name: soundfile.SoundFile(folder / f"{name}.wav") for name in FILES}
-    try:
+    """Successive blocks (samples, 2) of the five files, up to the end of the shortest."""
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(soundfile.SoundFile(folder / f"{name}.wav")) for name in SIGNALS}
         while True:
             blocks = {name: file.read(_BLOCK, dtype="float32", always_2d=True) for name, file in files.items()}
             shortest = min(map(len, blocks.values()))
             if not shortest:
                 return
             yield {name: block[:shortest] for name, block in blocks.items()}
-    finally:
-        for file in files.values():
-            file.close()
 
 
 def _clipped(audio: NDArray[np.float64]) -> int:
-    """Samples of (N, 2) in runs of at least 3 at full scale: one alone may be a peak that was normalised."""
-    full = np.abs(audio) >= _FULL_SCALE
-    if not full.any():
-        return 0
-    inside = full[:-2] & full[1:-1] & full[2:]
-    clipped = np.zeros_like(full)
-    for offset in range(_RUN):
-        clipped[offset : len(full) - _RUN + 1 + offset] |= inside
-    return int(clipped.sum())
+    """Samples of (N, 2) in runs of at least 3 at full scale; a single one may be the peak of a normalised mix."""
+    return int(binary_opening(np.abs(audio) >= _FULL_SCALE, np.ones((_RUN, 1))).sum())
 
 
-def _compare(reports: list[SongReport]) -> None:
-    """Add what only all songs together tell: the same audio, or the same name, twice."""
-    first: dict[str, SongReport] = {}
-    names: dict[str, SongReport] = {}
+def _compare(reports: list[TrackReport]) -> None:
+    """Report tracks with the same audio or the same name as an earlier one."""
+    by_audio: dict[str, TrackReport] = {}
+    by_name: dict[str, TrackReport] = {}
     for report in reports:
         subset, name = report.name.split("/", 1)
-        for seen, key, what in ((first, report.fingerprint, "the same audio as"), (names, name, "the same name as")):
-            if not key:
-                continue
-            other = seen.setdefault(key, report)
-            if other is report:
-                continue
-            if other.name.split("/", 1)[0] != subset and seen is first:
-                report.errors.append(f"{what} {other.name}: a test song must not be trained on; remove one")
+        same = by_audio.setdefault(report.fingerprint, report) if report.fingerprint else report
+        if same is not report:
+            line = f"the same audio as {same.name}"
+            if same.name.startswith(f"{subset}/"):
+                report.warnings.append(line)
             else:
-                report.warnings.append(f"{what} {other.name}")
+                report.errors.append(f"{line}: a test track must not be trained on; remove one")
+        namesake = by_name.setdefault(name, report)
+        if namesake is not report:
+            report.warnings.append(f"the same name as {namesake.name}")

@@ -1,8 +1,8 @@
-"""Torch datasets: random mixtures to train on, fixed chunks to validate on, whole songs to test on."""
+"""Torch datasets: random mixtures to train on, fixed chunks to validate on, whole tracks to test on."""
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Any, TypedDict
+from typing import Protocol, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -11,39 +11,75 @@ from torch.utils.data import Dataset, Sampler
 
 from wsa_lightning.data.mixing import Augmentation, draw, mix, sample_generator, select_stems
 from wsa_lightning.data.tracks import SOURCES, Track, UnreadableError, check_stems
-from wsa_lightning.data.unreadable import UnreadableSongs
+from wsa_lightning.data.unreadable import UnreadableTracks
 from wsa_lightning.errors import UserError
 
 _log = logging.getLogger(__name__)
 
 
 class Item(TypedDict):
-    """One sample: ``mixture`` (2, N), ``targets`` (stems, 2, N), float32, and where it comes from.
+    """One sample.
 
-    ``song`` counts the dataset's songs, -1 for a random mixture, a repeat or an unreadable chunk (which is silent);
-    ``index`` counts its samples.
+    Attributes:
+        mixture: (2, N), float32.
+        targets: (stems, 2, N), float32.
+        track: index of the track in the dataset; -1 for a random mixture, a repeated item, or a chunk that could not
+            be read, which is silent.
+        index: of the sample in the dataset.
     """
 
     mixture: Tensor
     targets: Tensor
-    song: int
+    track: int
     index: int
 
 
 class MixItem(Item):
-    """A random mixture, and the ``places`` (4, 2) its sources were read at: number of the track, first sample."""
+    """A random mixture, and the ``places`` (4, 2) of its sources: index of the track, first sample."""
 
     places: Tensor
 
 
-class MixDataset(Dataset[MixItem]):
-    """Random mixtures; its keys are the (epoch, index) pairs of a ``ShardedSampler``.
+class Failure(TypedDict):
+    """A track that could not be read, instead of its ``Item``."""
 
-    The same seed, epoch and index give the same sample. ``chunk`` is in samples; songs shorter than it
-    are left out with a warning. A chunk that cannot be read is drawn again, for up to ``max_unreadable`` songs.
+    track: int
+    index: int
+    error: str
+
+
+Any_co = TypeVar("Any_co", covariant=True)
+
+
+class FixedItems(Protocol[Any_co]):
+    """A dataset of a fixed number of items; a list is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any_co: ...
+
+
+class RandomItems(Protocol):
+    """A dataset without an end, whose keys are pairs (epoch, index)."""
+
+    def __getitem__(self, key: tuple[int, int], /) -> Item: ...
+
+
+class MixDataset(Dataset[MixItem]):
+    """Random mixtures; the keys are the (epoch, index) pairs of a ``ShardedSampler``.
+
+    The same seed, epoch and index give the same sample.
+
+    Args:
+        tracks: to draw from; those shorter than ``chunk`` are left out with a warning.
+        stems: the targets.
+        chunk: length of a mixture, in samples.
+        seed: of all samples, 0 or more.
+        augmentation: how the sources are varied.
+        max_unreadable: how many tracks may become unreadable; their chunks are drawn again.
 
     Raises:
-        UserError: no song is as long as ``chunk``, a stem is unknown, or ``seed`` is negative.
+        UserError: no track is as long as ``chunk``, or a stem is unknown.
     """
 
     def __init__(
@@ -56,14 +92,12 @@ class MixDataset(Dataset[MixItem]):
         max_unreadable: int = 0,
     ) -> None:
         check_stems(stems)
-        if seed < 0:
-            raise UserError(f"seed is {seed}, expected 0 or more")
         self.tracks = _long_enough(tracks, chunk)
         self.stems = tuple(stems)
         self.chunk = chunk
         self.seed = seed
         self.augmentation = augmentation
-        self.unreadable = UnreadableSongs(self.tracks, max_unreadable)
+        self.unreadable = UnreadableTracks(self.tracks, max_unreadable)
 
     def __getitem__(self, key: tuple[int, int]) -> MixItem:
         epoch, index = key
@@ -72,24 +106,24 @@ class MixDataset(Dataset[MixItem]):
         return {
             "mixture": torch.from_numpy(mix(sources)),
             "targets": torch.from_numpy(select_stems(sources, self.stems)),
-            "song": -1,
+            "track": -1,
             "index": index,
             "places": torch.from_numpy(places),
         }
 
     def origin(self, places: Tensor) -> list[str]:
-        """In words, where the sources of an item were read: ``vocals of 'Song' at 12.3 s``."""
+        """A description of where the sources of an item were read: ``vocals of 'NAME' at 12.3 s``."""
         found = zip(SOURCES, places.tolist(), strict=True)
         tracks = self.tracks
         return [f"{source} of {tracks[n].name!r} at {at / tracks[n].sample_rate:.2f} s" for source, (n, at) in found]
 
 
 class ShardedSampler(Sampler[tuple[int, int]]):
-    """The (epoch, index) keys of one rank: every ``world``-th index below ``size``, as many on each rank.
+    """The (epoch, index) keys of one rank: every ``world``-th index below ``size``, the same number on each rank.
 
-    The epoch travels inside the key because persistent workers never learn of ``set_epoch``. ``start`` is the
-    first index, over all ranks, of the current epoch; a run that stopped after k samples of epoch e goes on
-    with ``epoch=e, start=k``, on any number of ranks. A new epoch starts at 0 again.
+    The epoch is part of the key because persistent workers do not see ``set_epoch``. ``start`` is the first index,
+    over all ranks, of the current epoch: a run that stopped after k samples of epoch e is resumed with
+    ``epoch=e, start=k``, on any number of ranks. The next epoch starts at 0 again.
 
     Raises:
         UserError: ``size`` is too small to give every rank one sample.
@@ -107,39 +141,41 @@ class ShardedSampler(Sampler[tuple[int, int]]):
         self.start = start
 
     def set_epoch(self, epoch: int) -> None:
-        """Move to ``epoch``: to its first sample, unless it is the current one."""
+        """Go to the first sample of ``epoch``, unless it is the current one."""
         if epoch != self.epoch:
             self.epoch, self.start = epoch, 0
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        # The epoch is read now, not while keys are drawn: workers draw ahead, and set_epoch may come in between.
+        # Read the epoch now, not as keys are drawn: workers draw ahead, and set_epoch may be called in between.
         epoch, first = self.epoch, self.start + self.rank
         remaining = max(0, self.size - self.start) // self.world
         return ((epoch, index) for index in range(first, first + remaining * self.world, self.world))
 
     def __len__(self) -> int:
-        """Keys of a whole epoch; a resumed one yields fewer, and the trainer has counted the others already."""
+        """Keys of a whole epoch; a resumed one yields fewer, because the trainer has already counted the others."""
         return self.size // self.world
 
 
 class ChunkDataset(Dataset[Item]):
-    """The same few chunks of every song each time, unaugmented, the mixture as published.
+    """The same chunks of every track each time, without augmentation; the mixture is the published one.
 
-    Up to ``per_song`` chunks of ``chunk`` samples are spread evenly from the beginning of a song to its end;
-    a song too short to hold that many side by side gives fewer, so that none overlap.
-    A chunk that cannot be read is silent and counts for no song, for up to ``max_unreadable`` songs.
+    A chunk that cannot be read is silent and has ``track`` -1.
+
+    Args:
+        tracks: of at least ``chunk`` samples each.
+        stems: the targets.
+        chunk: length of a chunk, in samples.
+        per_track: chunks of a track, 1 or more, evenly spread from beginning to end; fewer if they would overlap.
+        max_unreadable: how many tracks may become unreadable.
 
     Raises:
-        UserError: a song is shorter than ``chunk``, there is no song, a stem is unknown, or a number
-            is below 1.
+        UserError: a track is shorter than ``chunk``, there is no track, or a stem is unknown.
     """
 
     def __init__(
-        self, tracks: Sequence[Track], stems: Sequence[str], chunk: int, per_song: int, max_unreadable: int = 0
+        self, tracks: Sequence[Track], stems: Sequence[str], chunk: int, per_track: int, max_unreadable: int = 0
     ) -> None:
         check_stems(stems)
-        if per_song < 1:
-            raise UserError(f"{per_song} chunks per song, expected 1 or more")
         _check_chunk(tracks, chunk)
         for track in tracks:
             if track.samples < chunk:
@@ -147,28 +183,27 @@ class ChunkDataset(Dataset[Item]):
         self.tracks = tuple(tracks)
         self.stems = tuple(stems)
         self.chunk = chunk
-        self.song_names = tuple(track.name for track in tracks)
-        self.places = [(song, start) for song, track in enumerate(tracks) for start in _starts(track, chunk, per_song)]
-        self.unreadable = UnreadableSongs(self.tracks, max_unreadable)
+        self.places = [(n, start) for n, track in enumerate(tracks) for start in _starts(track, chunk, per_track)]
+        self.unreadable = UnreadableTracks(self.tracks, max_unreadable)
 
     def __len__(self) -> int:
         return len(self.places)
 
     def __getitem__(self, index: int) -> Item:
-        song, start = self.places[index]
+        track, start = self.places[index]
         try:
-            return _read_item(self.tracks[song], self.stems, start, start + self.chunk, song, index)
+            return _read_item(self.tracks[track], self.stems, start, start + self.chunk, track, index)
         except UnreadableError as error:
-            self.unreadable.report(song, error)
+            self.unreadable.report(track, error)
             mixture, targets = torch.zeros(2, self.chunk), torch.zeros(len(self.stems), 2, self.chunk)
-            return {"mixture": mixture, "targets": targets, "song": -1, "index": index}
+            return {"mixture": mixture, "targets": targets, "track": -1, "index": index}
 
 
-class SongDataset(Dataset[Item]):
-    """Whole songs, the mixture as published; their lengths differ, so batches hold one song.
+class TrackDataset(Dataset[Item]):
+    """Whole tracks, the mixture as published; their lengths differ, so a batch has one track.
 
     Raises:
-        UserError: there is no song, or a stem is unknown.
+        UserError: there is no track, or a stem is unknown.
     """
 
     def __init__(self, tracks: Sequence[Track], stems: Sequence[str]) -> None:
@@ -176,7 +211,6 @@ class SongDataset(Dataset[Item]):
         _check_chunk(tracks, chunk=1)
         self.tracks = tuple(tracks)
         self.stems = tuple(stems)
-        self.song_names = tuple(track.name for track in tracks)
 
     def __len__(self) -> int:
         return len(self.tracks)
@@ -186,18 +220,10 @@ class SongDataset(Dataset[Item]):
         return _read_item(track, self.stems, 0, track.samples, index, index)
 
 
-class Failure(TypedDict):
-    """A song that could not be read, in the place of its ``Item``."""
-
-    song: int
-    index: int
-    error: str
-
-
 class Tolerant(Dataset[Item | Failure]):
-    """A dataset that hands over what went wrong with an item, where it would raise; memory that ran out included."""
+    """A dataset with a ``Failure`` for every item that cannot be read or does not fit into memory."""
 
-    def __init__(self, dataset: SongDataset) -> None:
+    def __init__(self, dataset: FixedItems[Item]) -> None:
         self.dataset = dataset
 
     def __len__(self) -> int:
@@ -207,38 +233,40 @@ class Tolerant(Dataset[Item | Failure]):
         try:
             return self.dataset[index]
         except (UserError, OSError, MemoryError) as error:
-            return {"song": index, "index": index, "error": str(error) or type(error).__name__}
+            return {"track": index, "index": index, "error": str(error) or type(error).__name__}
 
 
-class AtLeast(Dataset[Any]):
-    """A dataset stretched to ``size`` items by repeats whose ``song`` is -1, which no score counts.
+class AtLeast(Dataset[Item | Failure]):
+    """A dataset extended to ``size`` items by repeats; their ``track`` is -1, so that no score counts them.
 
-    With fewer items than ranks a rank would have no batch, and wait for the others for ever.
+    With fewer items than ranks, a rank without a batch would wait for the others forever.
     """
 
-    def __init__(self, dataset: ChunkDataset | SongDataset | Tolerant, size: int) -> None:
+    def __init__(self, dataset: FixedItems[Item | Failure], size: int) -> None:
         self.dataset = dataset
         self.size = max(size, len(dataset))
 
     def __len__(self) -> int:
         return self.size
 
-    def __getitem__(self, index: int) -> Any:
-        item: Any = self.dataset[index % len(self.dataset)]
-        return item if index < len(self.dataset) else {**item, "song": -1}
+    def __getitem__(self, index: int) -> Item | Failure:
+        item = self.dataset[index % len(self.dataset)].copy()
+        if index >= len(self.dataset):
+            item["track"] = -1
+        return item
 
 
-def _read_item(track: Track, stems: Sequence[str], start: int, stop: int, song: int, index: int) -> Item:
+def _read_item(track: Track, stems: Sequence[str], start: int, stop: int, number: int, index: int) -> Item:
     return {
         "mixture": torch.from_numpy(track.read("mixture", start, stop)),
         "targets": torch.from_numpy(np.stack([track.read(stem, start, stop) for stem in stems])),
-        "song": song,
+        "track": number,
         "index": index,
     }
 
 
-def _starts(track: Track, chunk: int, per_song: int) -> list[int]:
-    count = max(1, min(per_song, track.samples // chunk))
+def _starts(track: Track, chunk: int, per_track: int) -> list[int]:
+    count = max(1, min(per_track, track.samples // chunk))
     return [int(start) for start in np.linspace(0, track.samples - chunk, count)]
 
 
@@ -247,15 +275,15 @@ def _long_enough(tracks: Sequence[Track], chunk: int) -> tuple[Track, ...]:
     kept = tuple(track for track in tracks if track.samples >= chunk)
     if not kept:
         longest = max(tracks, key=lambda track: track.samples)
-        raise UserError(f"{_too_long(chunk, longest)}, the longest song; use a shorter data.chunk_seconds")
+        raise UserError(f"{_too_long(chunk, longest)}, the longest track; use a shorter data.chunk_seconds")
     if short := len(tracks) - len(kept):
-        _log.warning("%d of %d songs are shorter than a chunk (%d samples) and left out", short, len(tracks), chunk)
+        _log.warning("%d of %d tracks are shorter than a chunk (%d samples) and left out", short, len(tracks), chunk)
     return kept
 
 
 def _check_chunk(tracks: Sequence[Track], chunk: int) -> None:
     if not tracks:
-        raise UserError("no songs given, expected at least one; check data.root")
+        raise UserError("no tracks given, expected at least one; check data.root")
     if chunk < 1:
         raise UserError(f"a chunk of {chunk} samples, expected 1 or more; use a longer data.chunk_seconds")
 

@@ -1,11 +1,10 @@
-"""MUSDB18's compressed songs (``.stem.mp4``, five AAC streams) into the layout of MUSDB18-HQ, once.
+"""Decodes MUSDB18's compressed tracks (``.stem.mp4``, five AAC streams) into the layout of MUSDB18-HQ.
 
-The only place that imports stempeg, musdb's reader, and with it ffmpeg: training never starts a decoder. stempeg is
-asked for floats, where musdb asks for 16 bits, in which ffmpeg would clip AAC's overshoots without a word.
+Only this file imports stempeg, musdb's reader, and with it ffmpeg: training never decodes. stempeg is asked for
+floats; musdb asks for 16 bits, for which ffmpeg silently clips AAC's overshoots.
 """
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -13,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
-from wsa_lightning.data.songs.files import PARTIAL, is_song
+from wsa_lightning.data.folders import is_track, remove_partial_tracks, write_track
 from wsa_lightning.errors import UserError
 
 STREAMS = ("mixture", "drums", "bass", "other", "vocals")
@@ -25,7 +23,7 @@ _AAC_FRAME = 1024
 
 @dataclass(frozen=True)
 class Job:
-    """One song to decode: the compressed file and the folder it becomes."""
+    """One track to decode: the compressed file and the folder of the WAV files."""
 
     source: Path
     target: Path
@@ -33,7 +31,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What became of one song: an error, or None and whether it was beyond full scale (and so kept in float)."""
+    """The result for one track: an error or None, and whether it exceeds full scale (and so is stored as float)."""
 
     job: Job
     error: str | None = None
@@ -41,22 +39,22 @@ class Decoded:
 
 
 def find_jobs(root: Path, out: Path) -> list[Job]:
-    """Every ``ROOT/{train,test}/SONG.stem.mp4`` and its folder ``OUT/{train,test}/SONG``.
+    """Every ``ROOT/{train,test}/NAME.stem.mp4`` and its folder ``OUT/{train,test}/NAME``.
 
     Raises:
-        UserError: there is none, or OUT lies within ROOT.
+        UserError: there is none, or OUT is ROOT.
     """
     found = [(subset, file) for subset in ("train", "test") for file in sorted((root / subset).glob(f"*{_SUFFIX}"))]
     if not found:
-        raise UserError(f"{root} holds no {{train,test}}/*{_SUFFIX}: expected MUSDB18 as it is downloaded")
+        raise UserError(f"{root} holds no {{train,test}}/*{_SUFFIX}: expected MUSDB18 as downloaded")
     if out.resolve() == root.resolve():
         raise UserError(f"OUT is ROOT ({out}): name another folder")
     return [Job(file, out / subset / file.name.removesuffix(_SUFFIX)) for subset, file in found]
 
 
 def pending(jobs: list[Job]) -> list[Job]:
-    """The jobs whose song is not there yet; a song's folder appears whole or not at all."""
-    return [job for job in jobs if not is_song(job.target)]
+    """The jobs whose track does not exist yet."""
+    return [job for job in jobs if not is_track(job.target)]
 
 
 def import_stempeg() -> Any:
@@ -78,14 +76,12 @@ def import_stempeg() -> Any:
 
 
 def decode_each(jobs: list[Job], workers: int) -> Iterator[Decoded]:
-    """Decode in parallel threads, each waiting for its ffmpeg; yields a ``Decoded`` a song, in order of completion."""
+    """Decode in parallel threads, each of which waits for its ffmpeg; yields in order of completion."""
     stempeg = import_stempeg()
-    for folder in {job.target.parent for job in jobs}:
-        folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(f"{PARTIAL}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+    for root in {job.target.parents[1] for job in jobs}:
+        remove_partial_tracks(root)
     with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(decode_song, job, stempeg) for job in jobs]
+        futures = [pool.submit(decode_track, job, stempeg) for job in jobs]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -93,16 +89,13 @@ def decode_each(jobs: list[Job], workers: int) -> Iterator[Decoded]:
             pool.shutdown(cancel_futures=True)
 
 
-def decode_song(job: Job, stempeg: Any) -> Decoded:
-    """Decode one song beside its target and rename it into place.
-
-    16-bit like MUSDB18-HQ, or 32-bit float where 16 bits would clip: AAC overshoots full scale.
-    """
+def decode_track(job: Job, stempeg: Any) -> Decoded:
+    """Decode one track: 16-bit like MUSDB18-HQ, or 32-bit float where 16 bits would clip, as AAC can overshoot."""
     try:
         loud = _decode(job, stempeg)
     except UserError as error:
         return Decoded(job, str(error))
-    except (Exception, Warning) as error:  # ffmpeg's and stempeg's failures have no common type; others go on
+    except (Exception, Warning) as error:  # the failures of ffmpeg and stempeg have no common type
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         return Decoded(job, f"{job.source}: cannot be decoded ({reason}); download it again")
     return Decoded(job, loud=loud)
@@ -113,16 +106,10 @@ def _decode(job: Job, stempeg: Any) -> bool:
     stems, rate = stempeg.read_stems(str(job.source), info=info, dtype=np.float32, ffmpeg_format="f32le")  # (5, N, 2)
     if stems.ndim != 3 or stems.shape[0] != len(STREAMS) or stems.shape[2] != 2:
         raise UserError(f"{job.source}: streams of shape {stems.shape}, expected 5 stereo streams of one length")
-    promised = round(info.duration(0) * rate)
-    if stems.shape[1] < promised - _AAC_FRAME:
-        raise UserError(f"{job.source}: cut off, {stems.shape[1]} of {promised} samples; download it again")
+    expected = round(info.duration(0) * rate)
+    if stems.shape[1] < expected - _AAC_FRAME:
+        raise UserError(f"{job.source}: truncated, {stems.shape[1]} of {expected} samples; download it again")
     loud = bool(np.abs(stems).max() >= 1.0)
-    partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=job.target.parent))
-    try:
-        for name, audio in zip(STREAMS, stems, strict=True):
-            soundfile.write(partial / f"{name}.wav", audio, round(rate), subtype="FLOAT" if loud else "PCM_16")
-        partial.chmod(0o755)  # mkdtemp keeps others out
-        partial.rename(job.target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    signals = dict(zip(STREAMS, stems, strict=True))
+    write_track(job.target, signals, round(rate), subtype="FLOAT" if loud else "PCM_16")
     return loud

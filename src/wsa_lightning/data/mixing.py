@@ -1,7 +1,7 @@
-"""New mixtures from old songs: random songs, offsets, gains, channels and polarity for each source.
+"""Random mixtures of sources: random tracks, offsets, gains, channel swaps and polarity.
 
-Every function is pure given its random generator, so a sample depends on (seed, epoch, index) and nothing
-else: not on the number of workers, ranks or restarts.
+Every function is pure given its random generator, so a sample depends on (seed, epoch, index) and on nothing
+else, such as the number of workers, ranks or restarts.
 """
 
 import math
@@ -12,14 +12,15 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from wsa_lightning.data.tracks import INSTRUMENTAL, SOURCES, Track, UnreadableError, check_stems
+from wsa_lightning.data.tracks import PARTS, SOURCES, Track, UnreadableError, check_stems
 from wsa_lightning.errors import UserError
+from wsa_lightning.ranges import ClosedUnitInterval
 
 Sources: TypeAlias = NDArray[np.float32]
 """One chunk of every source, in the order of ``SOURCES``: (4, 2, N)."""
 
 Places: TypeAlias = NDArray[np.int64]
-"""Where each source was read: (4, 2), the number of the track and the first sample."""
+"""Where each source was read: (4, 2), the index of the track and the first sample."""
 
 _MAX_DRAWS = 8
 _MAX_READS = 1000
@@ -35,28 +36,27 @@ class Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How a true song is varied.
+    """How the sources of a sample are varied.
 
-    ``remix`` is the probability that the sources of a sample come from different songs, ``channel_swap`` and
-    ``polarity`` are those of swapping and negating the channels of one source; ``gain`` is the range of
-    the linear factor of one source.
+    Attributes:
+        remix: probability that the sources of a sample come from different tracks.
+        gain: range of the factor that a source is multiplied by.
+        channel_swap: probability that the channels of a source are swapped.
+        polarity: probability that a source is negated.
     """
 
-    remix: float = 0.5
+    remix: ClosedUnitInterval = 0.5
     gain: tuple[float, float] = (0.25, 1.25)
-    channel_swap: float = 0.5
-    polarity: float = 0.5
+    channel_swap: ClosedUnitInterval = 0.5
+    polarity: ClosedUnitInterval = 0.5
 
     def __post_init__(self) -> None:
-        for key in ("remix", "channel_swap", "polarity"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise UserError(f"augmentation.{key} is {getattr(self, key)}, expected a probability, 0 to 1")
         if len(self.gain) != 2 or not 0 <= self.gain[0] <= self.gain[1] < math.inf or self.gain[1] == 0:
             raise UserError(f"augmentation.gain is {self.gain}, expected (low, high), 0 <= low <= high, 0 < high")
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """The generator of one sample; its arguments are non-negative."""
+    """The generator of one sample; the arguments are non-negative."""
     return np.random.default_rng(np.random.SeedSequence([seed, epoch, index]))
 
 
@@ -69,16 +69,20 @@ def draw(
 ) -> Drawn:
     """A random chunk of every source, augmented: (4, 2, chunk).
 
-    Either all four come from one song at one offset, or each from a song and offset of its own. A chunk whose
-    mixture is silent teaches nothing and is drawn again, up to 8 draws in all; a silent source stays,
-    because a model must learn to give silence. Every track holds at least ``chunk`` samples.
+    Either all four come from one track at one offset, or each from its own track and offset. A silent mixture is
+    drawn again, up to 8 draws in total, because nothing can be learned from it; a silent source is kept, because
+    a model must learn to output silence. A chunk that cannot be read is drawn again too. It is tried again when
+    drawn later, so that a sample depends only on the files, not on what this process has read so far.
 
-    A chunk that cannot be read is drawn again too, after ``on_unreadable`` was told the track's number and the
-    error; it raises to give up. What has failed before is tried again, so that a sample depends on the
-    files alone, never on what this process has read so far.
+    Args:
+        tracks: of at least ``chunk`` samples each.
+        chunk: in samples.
+        rng: the source of all randomness.
+        augmentation: how the sources are varied.
+        on_unreadable: called with the index of a track that cannot be read and the error; it may raise.
 
     Raises:
-        UnreadableError: without ``on_unreadable``, or nothing can be read.
+        UnreadableError: a chunk cannot be read and there is no ``on_unreadable``, or nothing can be read.
     """
     draws = 0
     for _ in range(_MAX_READS):
@@ -103,7 +107,7 @@ def mix(sources: Sources) -> NDArray[np.float32]:
 
 
 def select_stems(sources: Sources, stems: Sequence[str]) -> NDArray[np.float32]:
-    """The named stems of (4, 2, N) sources, in the order named: (stems, 2, N).
+    """The named stems of (4, 2, N) sources, in the order given: (stems, 2, N).
 
     ``instrumental`` is the sum of drums, bass and other.
 
@@ -111,13 +115,7 @@ def select_stems(sources: Sources, stems: Sequence[str]) -> NDArray[np.float32]:
         UserError: a stem is unknown or named twice, or none is named.
     """
     check_stems(stems)
-    return np.stack([_stem(sources, stem) for stem in stems])
-
-
-def _stem(sources: Sources, stem: str) -> NDArray[np.float32]:
-    if stem == "instrumental":
-        return mix(sources[[SOURCES.index(part) for part in INSTRUMENTAL]])
-    return np.asarray(sources[SOURCES.index(stem)])
+    return np.stack([mix(sources[[SOURCES.index(part) for part in PARTS[stem]]]) for stem in stems])
 
 
 def _draw_places(tracks: Sequence[Track], chunk: int, rng: np.random.Generator, remix: float) -> Places:

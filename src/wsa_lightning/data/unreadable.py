@@ -1,4 +1,4 @@
-"""Songs that can no longer be read while a run goes on: skipped with a warning, up to a limit."""
+"""Tracks that become unreadable while a run goes on: skipped with a warning, up to a limit."""
 
 import logging
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from wsa_lightning.errors import UserError
 _log = logging.getLogger(__name__)
 
 
-class UnreadableSongs:
-    """Counts the songs of a dataset that could not be read, over all worker processes of this rank.
+class UnreadableTracks:
+    """Counts the tracks of a dataset that could not be read, over all worker processes of this rank.
 
     Args:
-        tracks: the dataset's songs.
-        limit: how many of them may be unreadable; 0 tolerates none.
+        tracks: of the dataset.
+        limit: how many of them may be unreadable.
     """
 
     def __init__(self, tracks: Sequence[Track], limit: int) -> None:
@@ -28,17 +28,17 @@ class UnreadableSongs:
     def __len__(self) -> int:
         return int(self._seen.sum())
 
-    def report(self, number: int, error: UnreadableError) -> None:
-        """Count a song, and warn of it the first time.
+    def report(self, index: int, error: UnreadableError) -> None:
+        """Count a track, and log a warning the first time.
 
         Raises:
-            UserError: more songs than the limit, or all of them, are unreadable. Not an UnreadableError, which is
-                drawn around.
+            UserError: more tracks than the limit, or all of them, are unreadable. It is not an UnreadableError, so
+                the chunk is not drawn again.
         """
-        new = not self._seen[number]
-        self._seen[number] = True
-        count, songs = len(self), len(self.tracks)
-        if count > self.limit or count == songs:
-            raise UserError(f"{error} ({count} of {songs} songs unreadable, data.max_unreadable is {self.limit})")
+        new = not self._seen[index]
+        self._seen[index] = True
+        count, tracks = len(self), len(self.tracks)
+        if count > self.limit or count == tracks:
+            raise UserError(f"{error} ({count} of {tracks} tracks unreadable, data.max_unreadable is {self.limit})")
         if new:
-            _log.warning("%s; this song is skipped (%d of at most %d)", error, count, self.limit)
+            _log.warning("%s; this track is skipped (%d of at most %d)", error, count, self.limit)

@@ -1,5 +1,5 @@
-"""Floor 3: the loss terms by name."""
+"""The loss terms by name, and their weighted sum."""
 
-from wsa_lightning.losses.terms import TERMS, Estimate, check_weights, taps_needed, weighted_sum
+from wsa_lightning.losses.terms import TERMS, Estimate, Loss, Taught, loss_term
 
-__all__ = ["TERMS", "Estimate", "check_weights", "taps_needed", "weighted_sum"]
+__all__ = ["TERMS", "Estimate", "Loss", "Taught", "loss_term"]

@@ -1,4 +1,4 @@
-"""cSDR: the SDR of museval v4, second by second."""
+"""cSDR: the SDR of museval v4 in frames of one second."""
 
 import numpy as np
 import torch
@@ -11,9 +11,9 @@ def csdr(estimates: Tensor, targets: Tensor, sample_rate: int = 44100) -> list[f
     """cSDR in dB of every source of (sources, C, N) audio, higher is better: the median over 1-s frames.
 
     museval v4's SDR (Stöter, Liutkus and Ito 2018), which is 10 log10(sum s² / sum (s - e)²) in every frame: its
-    distortion filters enter SIR, ISR and SAR only and cancel in the SDR, so they are not computed here. NaN frames
-    (see ``csdr_frames``) are left out; NaN if none is left. The literature's figure for vocals comes from two
-    sources, vocals and accompaniment. Over songs: the median.
+    distortion filters affect only SIR, ISR and SAR and cancel in the SDR, so they are not computed here. NaN frames
+    (see ``csdr_frames``) are left out; NaN if none is left. In the literature the value for vocals is computed from
+    two sources, vocals and accompaniment. Over tracks: the median.
     """
     return frame_median(csdr_frames(estimates, targets, sample_rate))
 
@@ -21,8 +21,8 @@ def csdr(estimates: Tensor, targets: Tensor, sample_rate: int = 44100) -> list[f
 def csdr_frames(estimates: Tensor, targets: Tensor, sample_rate: int = 44100) -> Tensor:
     """SDR in dB of every 1-s frame: (sources, C, N) twice -> (sources, frames).
 
-    As museval v4: frames do not overlap, the last partial one is dropped (a song of at most 1 s is one frame), and a
-    frame is NaN for all sources when the channels of any target or any estimate add up to 0 in every sample of it.
+    As in museval v4: frames do not overlap, the last partial one is dropped (a track of at most 1 s is one frame), and
+    a frame is NaN for all sources if the channels of any target or any estimate sum to 0 in each of its samples.
 
     Raises:
         UserError: the shapes differ or are not (sources, C, N).
@@ -44,6 +44,6 @@ def csdr_frames(estimates: Tensor, targets: Tensor, sample_rate: int = 44100) ->
 
 
 def frame_median(frames: Tensor) -> list[float]:
-    """Median over the frames that are not NaN, (sources, frames) -> one figure a source; NaN where there is none."""
+    """Median over the frames that are not NaN, (sources, frames) -> one value per source; NaN if there is none."""
     kept = frames.cpu().double().numpy()
     return [float(np.median(row[~np.isnan(row)])) if not np.isnan(row).all() else float("nan") for row in kept]

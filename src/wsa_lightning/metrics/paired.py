@@ -1,4 +1,4 @@
-"""Student minus teacher, song by song, with an interval."""
+"""The difference between two models over the same tracks, with a bootstrap interval."""
 
 from dataclasses import dataclass
 from math import nan
@@ -13,14 +13,14 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Difference:
-    """Paired differences over songs.
+    """Paired differences over tracks.
 
     Attributes:
-        mean: over songs.
-        low: lower end of the 95 % bootstrap interval of the mean; NaN below two songs.
+        mean: over tracks.
+        low: lower end of the 95 % bootstrap interval of the mean; NaN for fewer than two tracks.
         high: upper end.
         median: of the differences.
-        n: songs that both models have a figure for.
+        n: tracks for which both models have a finite score.
     """
 
     mean: float
@@ -31,15 +31,14 @@ class Difference:
 
 
 def paired_difference(ours: ArrayLike, theirs: ArrayLike, resamples: int = 9999) -> Difference:
-    """Difference of two models over the same songs: ours - theirs, (songs,) or (songs, stems) each.
+    """Difference of two models over the same tracks: ours - theirs, (tracks,) or (tracks, stems) each.
 
-    With stems, a song's difference is the mean over those that both models have a finite figure for.
-    Songs are drawn with replacement ``resamples`` times (seed 0); the interval is the 2.5 % to 97.5 % quantile of
-    the means (Efron's percentile interval, ``scipy.stats.bootstrap``). A song without a finite figure for both is
-    left out.
+    With stems, the difference of a track is the mean over those for which both models have a finite score. A track
+    without one is left out. Tracks are drawn with replacement ``resamples`` times (seed 0); the interval is the 2.5 %
+    to 97.5 % quantile of the means (Efron's percentile interval, ``scipy.stats.bootstrap``).
     """
     difference = np.atleast_1d(np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float))
-    difference = difference.reshape(len(difference), -1)  # (songs, stems)
+    difference = difference.reshape(len(difference), -1)  # (tracks, stems)
     difference = np.array([stems[np.isfinite(stems)].mean() for stems in difference if np.isfinite(stems).any()])
     n = len(difference)
     if n == 0:

@@ -1,6 +1,6 @@
 """Distances of magnitude spectra: L1-freq, bleedless and fullness, as MSST computes them.
 
-Spectra are made in blocks of frames, so that memory does not grow with a song but by its mel spectrogram.
+Spectra are computed in blocks of frames: of a long track, only the mel spectrogram is held in memory as a whole.
 """
 
 from collections.abc import Iterator
@@ -27,8 +27,8 @@ def l1_freq(estimate: Tensor, target: Tensor) -> float:
     """L1-freq of (C, N) audio, 0 to 100, higher is better.
 
     100 / (1 + 10 mean abs(|E| - |S|)) over channels, bins and frames; STFT of 2048 samples, hop 1024, rectangular
-    window, reflected at the ends (MSST's ``l1_freq``; not scale-free: a louder song scores lower). Over songs: the
-    median.
+    window, reflected at the ends (MSST's ``l1_freq``; not scale-invariant: a louder track scores lower). Over tracks:
+    the median.
     """
     total, count = 0.0, 0
     spectra = (magnitudes(audio, L1_FFT, torch.ones(L1_FFT), "reflect") for audio in (estimate, target))
@@ -42,23 +42,23 @@ def bleedless(estimate: Tensor, target: Tensor, sample_rate: int = 44100) -> flo
     """Bleedless of (C, N) audio, 0 to 100, higher is better: how little the estimate adds to the target.
 
     100 / (1 + mean of the positive d), d = L(E) - L(S) in dB over channels, mel bands and frames. L is
-    20 log10(max(1e-10, mel |STFT|)) with a floor 80 dB under the signal's maximum; STFT of 4096 samples, hop 1024,
-    Hann window, zeros beyond the ends; 512 Slaney mel bands. MSST's ``bleedless``, the paper's second figure.
-    Over songs: the median.
+    20 log10(max(1e-10, mel |STFT|)) with a floor 80 dB below the signal's maximum; STFT of 4096 samples, hop 1024,
+    Hann window, zeros beyond the ends; 512 Slaney mel bands. MSST's ``bleedless``, the paper's second metric.
+    Over tracks: the median.
     """
     return bleedless_and_fullness(estimate, target, sample_rate)[0]
 
 
 def fullness(estimate: Tensor, target: Tensor, sample_rate: int = 44100) -> float:
-    """Fullness of (C, N) audio, 0 to 100, higher is better: how little of the target the estimate lacks.
+    """Fullness of (C, N) audio, 0 to 100, higher is better: how little of the target is missing in the estimate.
 
-    100 / (1 - mean of the negative d), d as in ``bleedless``; MSST's ``fullness``. Over songs: the median.
+    100 / (1 - mean of the negative d), d as in ``bleedless``; MSST's ``fullness``. Over tracks: the median.
     """
     return bleedless_and_fullness(estimate, target, sample_rate)[1]
 
 
 def bleedless_and_fullness(estimate: Tensor, target: Tensor, sample_rate: int = 44100) -> tuple[float, float]:
-    """Both at the price of one."""
+    """Both metrics from one pair of spectrograms."""
     difference = mel_level(estimate, sample_rate) - mel_level(target, sample_rate)  # (C, K, T)
     added, lacking = difference.clamp_min(0), difference.clamp_max(0)
 
@@ -69,7 +69,7 @@ def bleedless_and_fullness(estimate: Tensor, target: Tensor, sample_rate: int = 
 
 
 def mel_level(audio: Tensor, sample_rate: int) -> Tensor:
-    """Mel spectrogram in dB, floored 80 dB under its maximum: (C, N) -> (C, K, T)."""
+    """Mel spectrogram in dB with a floor 80 dB below its maximum: (C, N) -> (C, K, T)."""
     bank = slaney_mel_bank(MEL_BANDS, MEL_FFT, sample_rate).to(audio.device)
     window = torch.hann_window(MEL_FFT)
     level = torch.cat([bank @ block for block in magnitudes(audio, MEL_FFT, window, "constant")], dim=-1)
@@ -80,7 +80,7 @@ def mel_level(audio: Tensor, sample_rate: int) -> Tensor:
 def magnitudes(audio: Tensor, n_fft: int, window: Tensor, pad_mode: str) -> Iterator[Tensor]:
     """abs(STFT) of centred frames, ``BLOCK`` frames at a time: (C, N) -> (C, F, <= BLOCK).
 
-    What is too short to be reflected is padded with zeros.
+    Audio too short for reflection is padded with zeros.
     """
     half = n_fft // 2
     mode = "constant" if audio.shape[-1] <= half else pad_mode

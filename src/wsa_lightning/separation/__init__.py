@@ -1,4 +1,4 @@
-"""Songs in, stems out: any length, bounded memory, no seams."""
+"""Separates songs of any length into stems, in bounded memory and without seams."""
 
 from wsa_lightning.separation.blocks import BlockPlan, cost_factor, plan_blocks, receptive_frames
 from wsa_lightning.separation.live import LiveSeparator

@@ -1,4 +1,4 @@
-"""Audio files, piece by piece: libsndfile where it reads the format, the ffmpeg program for m4a and mp4."""
+"""Reads audio files piece by piece: with libsndfile where it supports the format, with ffmpeg for m4a and mp4."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ BY_SOUNDFILE = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff
 BY_FFMPEG = (".m4a", ".mp4", ".m4b", ".aac", ".mov")
 SUFFIXES = BY_SOUNDFILE + BY_FFMPEG
 PIECE = 1 << 17
-OGG_PAGE = 65307  # bytes of the largest
+OGG_PAGE = 65307  # bytes, at most
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Audio:
 
     Attributes:
         sample_rate: in Hz.
-        channels: how many.
-        samples: per channel, as the header says; of MPEG-4 about, for only decoding tells.
+        channels: their number.
+        samples: per channel, from the header; approximate for MPEG-4, where only decoding gives the exact number.
         pieces: the audio, (any, channels) each.
     """
 
@@ -44,11 +44,11 @@ class Audio:
 
 @contextmanager
 def open_audio(path: Path) -> Iterator[Audio]:
-    """Open a file by its content, whatever it is called.
+    """Open a file by its content; its suffix does not matter.
 
     Raises:
-        UserError: it is not readable audio, is truncated or empty, or needs an ffmpeg that is not installed; while
-            reading, if it ends before its header says.
+        UserError: it is not readable audio, is truncated or empty, or needs ffmpeg, which is not installed; while
+            reading, if it ends earlier than its header says.
     """
     if not path.is_file():
         raise UserError("a folder, expected an audio file" if path.is_dir() else "no such file")
@@ -60,16 +60,16 @@ def open_audio(path: Path) -> Iterator[Audio]:
     try:
         file = soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:
-        # Of random bytes named mp3 libsndfile says that the file does not exist.
+        # For random bytes in a file named mp3, libsndfile reports that the file does not exist.
         reason = "Format not recognised" if "not exist" in error.error_string else error.error_string.rstrip(".")
         raise UserError(f"not readable as audio ({reason}): copy or export it again") from None
     with file:
         if lost := lost_bytes(path):
-            raise UserError(f"truncated, {lost} of the bytes its header promises are missing: copy it again")
+            raise UserError(f"truncated, {lost} bytes fewer than its header says: copy it again")
         if not _ogg_is_whole(path):
             raise UserError("truncated, its last Ogg page is not marked as the last: copy it again, or convert it")
         if file.frames == 0:
-            raise UserError("holds 0 samples, expected at least one: export it again")
+            raise UserError("0 samples, expected at least one: export it again")
         yield Audio(file.samplerate, file.channels, file.frames, _read(file))
 
 
@@ -86,12 +86,12 @@ def _read(file: soundfile.SoundFile) -> Pieces:
     if samples < file.frames:
         raise UserError(
             f"truncated: {samples / file.samplerate:.1f} s of the {file.frames / file.samplerate:.1f} s "
-            "its header promises: copy it again"
+            "that its header says: copy it again"
         )
 
 
 def _ogg_is_whole(path: Path) -> bool:
-    """Whether the last page of an Ogg file says that it is the last (RFC 3533); other files are whole."""
+    """Whether the last page of an Ogg file is marked as the last (RFC 3533); True for other files."""
     with path.open("rb") as file:
         if file.read(4) != b"OggS":
             return True
@@ -102,7 +102,7 @@ def _ogg_is_whole(path: Path) -> bool:
 
 
 def _is_mpeg4(path: Path) -> bool:
-    """Whether a file is in the MPEG-4 family, or raw AAC, neither of which libsndfile reads."""
+    """Whether a file is MPEG-4 or raw AAC, which libsndfile cannot read."""
     with path.open("rb") as file:
         start = file.read(12)
     return start[4:8] == b"ftyp" or (path.suffix.lower() == ".aac" and start[:1] == b"\xff")
@@ -121,14 +121,14 @@ def _ffmpeg(path: Path) -> Audio:
     if found.returncode:
         raise UserError(f"ffprobe cannot read it ({_last_line(found.stderr)}): copy or export it again")
     if not about.get("streams"):
-        raise UserError("holds no audio, only video or data: export it again with its sound")
+        raise UserError("no audio stream: export it again with its sound")
     rate, channels = (int(about["streams"][0][key]) for key in ("sample_rate", "channels"))
     seconds = float(about["format"].get("duration", 0))
     return Audio(rate, channels, round(seconds * rate), _decoded(path, channels))
 
 
 def _decoded(path: Path, channels: int) -> Pieces:
-    """What ffmpeg decodes; it is stopped if nobody reads on."""
+    """Decode with ffmpeg, which is stopped if the iterator is closed early."""
     quiet = ["ffmpeg", "-v", "error", "-xerror", "-nostdin"]
     command = [*quiet, "-i", f"file:{path}", "-map", "0:a:0", "-f", "f32le", "-"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -139,15 +139,15 @@ def _decoded(path: Path, channels: int) -> Pieces:
             while piece := _read_exactly(process.stdout, PIECE * channels * 4):
                 samples += len(piece) // (4 * channels)
                 yield np.frombuffer(piece, np.float32).reshape(-1, channels)
-            complaint = process.stderr.read().decode(errors="replace")
+            message = process.stderr.read().decode(errors="replace")
         finally:
             process.kill()
-    if complaint.strip() or samples == 0:
-        raise UserError(f"ffmpeg cannot decode it ({_last_line(complaint)}): copy or export it again")
+    if message.strip() or samples == 0:
+        raise UserError(f"ffmpeg cannot decode it ({_last_line(message)}): copy or export it again")
 
 
 def _read_exactly(pipe: IO[bytes], size: int) -> bytes:
-    """``size`` bytes, or what is left of the stream."""
+    """``size`` bytes, or the rest of the stream."""
     parts = []
     while size and (part := pipe.read(size)):
         parts.append(part)
@@ -157,4 +157,4 @@ def _read_exactly(pipe: IO[bytes], size: int) -> bytes:
 
 def _last_line(text: str) -> str:
     lines = text.strip().splitlines()
-    return lines[-1][-160:] if lines else "it says nothing more"
+    return lines[-1][-160:] if lines else "no message"

@@ -1,4 +1,4 @@
-"""Which files a user means, and where the stems of each belong."""
+"""The audio files that a user names, and the folder for the stems of each."""
 
 import os
 from collections import defaultdict
@@ -11,20 +11,20 @@ from wsa_lightning.separation.audio import SUFFIXES
 
 @dataclass(frozen=True)
 class Song:
-    """A file to separate, and the folder under OUT for its stems."""
+    """A file to separate, and the folder below OUT for its stems."""
 
     path: Path
     folder: Path
 
 
 def find_songs(given: Sequence[Path], out: Path) -> tuple[list[Song], list[str]]:
-    """The songs among files and folders, and a line for everything given that holds none.
+    """The songs among files and folders, and a message for each given path that has none.
 
-    Folders are searched to the bottom for known suffixes; hidden files, links to folders and ``out`` itself are passed
-    over. ``ROOT/a/b.wav`` goes to ``OUT/a/b``. Songs that would share a folder keep their suffix (``OUT/b.wav``), or,
-    if that is the same too, their path below the folder that holds them all.
+    Folders are searched recursively for files with known suffixes; hidden files, links to folders and ``out`` itself
+    are ignored. The stems of ``ROOT/a/b.wav`` go to ``OUT/a/b``. Songs that would share a folder keep their suffix
+    (``OUT/b.wav``); if they would still share it, they keep their path below their common parent.
     """
-    found: dict[Path, Path] = {}  # file: its place below the folder given, suffix included
+    found: dict[Path, Path] = {}  # file: its path relative to the given folder
     problems = []
     for path in given:
         if path.is_dir():
@@ -55,7 +55,7 @@ def _search(root: Path, out: Path) -> list[Path]:
 
 
 def _apart(found: dict[Path, Path]) -> dict[Path, Path]:
-    """A folder of its own for each file."""
+    """A separate folder for each file."""
     choices = (
         {file: place.with_suffix("") for file, place in found.items()},
         found,

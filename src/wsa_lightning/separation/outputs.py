@@ -1,4 +1,4 @@
-"""Stems on disk: written under a temporary name while they come, shown when all of them are whole."""
+"""Stems on disk: written under temporary names, and renamed when all of them are complete."""
 
 import contextlib
 import shutil
@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import soundfile
@@ -14,53 +14,52 @@ from numpy.typing import NDArray
 
 from wsa_lightning.errors import UserError
 
-Format = Literal["wav", "flac"]
+Container = Literal["wav", "flac"]
 Subtype = Literal["PCM_16", "PCM_24", "FLOAT"]
-WAV_LIMIT = 4_000_000_000  # bytes; its sizes are 32-bit numbers
-FULL = 1_000_000  # bytes free; at fewer it is the disk, whatever libsndfile says
+WAV_LIMIT = 4_000_000_000  # bytes; WAV stores sizes as 32-bit numbers
+FULL = 1_000_000  # bytes free; below this, any error is reported as a full disk
 _BYTES = {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4}
 
 
 @dataclass(frozen=True)
 class StemFormat:
-    """How stems are stored."""
+    """How stems are stored: the container, and libsndfile's name for the samples' type.
 
-    format: Format = "wav"
+    Raises:
+        UserError: flac cannot store FLOAT.
+    """
+
+    format: Container = "wav"
     subtype: Subtype = "PCM_16"
 
     def __post_init__(self) -> None:
-        if self.format not in get_args(Format) or self.subtype not in get_args(Subtype):
-            raise UserError(
-                f"format {self.format}, subtype {self.subtype}: expected {' or '.join(get_args(Format))}, and "
-                f"one of {', '.join(get_args(Subtype))}"
-            )
         if self.format == "flac" and self.subtype == "FLOAT":
-            raise UserError("flac holds no FLOAT samples: use subtype PCM_24, or format wav")
+            raise UserError("format flac cannot store subtype FLOAT: use subtype PCM_24, or format wav")
 
     def path(self, folder: Path, stem: str) -> Path:
-        """Where a stem of a song belongs."""
+        """The file of a stem in the folder of a song."""
         return folder / f"{stem}.{self.format}"
 
 
 @dataclass
 class Level:
-    """What was written of a stem: its peak (1 is full scale), and how many samples an integer format cut off."""
+    """The peak of a written stem (1 is full scale), and how many of its samples an integer format clipped."""
 
     peak: float = 0.0
     clipped: int = 0
 
 
 class StemFiles:
-    """The files of one song's stems, open for writing; as a context they all appear, or none does.
+    """The files of one song's stems, open for writing; a context manager after which all of them exist, or none.
 
     Args:
-        folder: the song's; made if needed, and taken away again if nothing came into it.
+        folder: of the song; made if needed, and removed again on failure.
         stems: their names.
         form: how they are stored.
         sample_rate: in Hz.
         channels: of each stem.
-        samples: about how many are to come, per channel: beyond 4 GB a WAV file is written as RF64.
-        comment: what is written into the files' comment field.
+        samples: expected number per channel; a WAV file of more than 4 GB is written as RF64.
+        comment: written into the files' comment field.
     """
 
     def __init__(
@@ -100,7 +99,7 @@ class StemFiles:
         """Append (samples, stems, channels).
 
         Raises:
-            UserError: the disk is full, or does not take it for another reason.
+            UserError: the disk is full, or the files cannot be written for another reason.
         """
         for index, (stem, level) in enumerate(self.levels.items()):
             audio = stems[:, index]
@@ -110,7 +109,7 @@ class StemFiles:
                 level.clipped += int((magnitude > 1).sum())
             try:
                 self._files[stem].write(audio)
-            except (OSError, soundfile.LibsndfileError, AssertionError) as error:  # an assertion is a short write
+            except (OSError, soundfile.LibsndfileError, AssertionError) as error:  # soundfile asserts full writes
                 raise self._unwritable(error) from None
 
     def __exit__(
@@ -129,7 +128,7 @@ class StemFiles:
             raise self._unwritable(failure) from None
 
     def _discard(self) -> None:
-        """Leave nothing behind that was not there before."""
+        """Close the files, and remove everything that was made here."""
         for file in self._files.values():
             with contextlib.suppress(OSError, soundfile.LibsndfileError):
                 file.close()
@@ -148,7 +147,7 @@ class StemFiles:
         free = shutil.disk_usage(place).free
         if free < FULL:
             return UserError(f"{self.folder} cannot be written: the disk is full. Make room, or choose another folder")
-        reason = getattr(error, "strerror", None) or str(error).strip().rstrip(".") or "the disk took only a part"
+        reason = getattr(error, "strerror", None) or str(error).strip().rstrip(".") or "only a part could be written"
         return UserError(
             f"{self.folder} cannot be written ({reason}; {free / 1e6:,.0f} MB free): choose another folder"
         )
@@ -157,10 +156,10 @@ class StemFiles:
 def missing_stems(
     folder: Path, stems: tuple[str, ...], form: StemFormat, comment: str, *, overwrite: bool
 ) -> tuple[str, ...]:
-    """The stems still to be made: those that are not in the folder with this comment.
+    """The stems that are not in the folder with this comment.
 
     Raises:
-        UserError: a stem is there that something else made, and is not to be overwritten.
+        UserError: a stem exists with another comment, and ``overwrite`` is false.
     """
     missing = []
     for stem in stems:
@@ -177,7 +176,7 @@ def missing_stems(
 
 
 def _comment_of(path: Path) -> str | None:
-    """What a file's comment field says; None where there is no such audio file."""
+    """The comment field of a file; None if it is not an audio file."""
     try:
         with soundfile.SoundFile(path) as file:
             return str(file.comment)
@@ -186,10 +185,10 @@ def _comment_of(path: Path) -> str | None:
 
 
 def check_out(out: Path) -> None:
-    """Refuse a folder that cannot be written, before anything is computed.
+    """Check that a folder can be written, before anything is computed.
 
     Raises:
-        UserError: it is a file, or below one, or nobody may write there.
+        UserError: it is a file or below one, or cannot be written.
     """
     place = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not place.is_dir():

@@ -1,28 +1,35 @@
-"""One song from file to files: read, resampled, separated and written piece by piece."""
+"""Separates one audio file into files: read, resampled, separated and written piece by piece."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer, RoformerConfig
 from wsa_lightning.separation.audio import Audio, open_audio
 from wsa_lightning.separation.outputs import Level, StemFiles, StemFormat
 from wsa_lightning.separation.resampling import from_groups, resampled, to_groups
-from wsa_lightning.separation.stream import separate_stream
+from wsa_lightning.separation.stream import Precision, separate_stream
 
 INSTRUMENTAL = "instrumental"
-ROUNDING = 0.01  # seconds that resampling there and back may be longer or shorter
+ROUNDING = 0.01  # seconds by which resampling to the model's rate and back may change the length
 
 
 @dataclass
 class Separation:
-    """What became of a song: its length, the stems' levels, and what a listener should know."""
+    """The result for one song.
+
+    Attributes:
+        seconds: length of the song.
+        levels: of the stems, by name.
+        notes: what the user should know, such as clipping or resampling.
+    """
 
     seconds: float
     levels: dict[str, Level]
@@ -30,16 +37,16 @@ class Separation:
 
 
 def available_stems(config: RoformerConfig) -> tuple[str, ...]:
-    """What a model can write: its own stems, and the mixture without the vocals."""
+    """The stems that can be written: the model's own, and the mixture minus the vocals as ``instrumental``."""
     extra = () if INSTRUMENTAL in config.stems or "vocals" not in config.stems else (INSTRUMENTAL,)
     return (*config.stems, *extra)
 
 
 def wanted_stems(config: RoformerConfig, names: Sequence[str] | None) -> tuple[str, ...]:
-    """Those of ``available_stems``, each once; None is all of them.
+    """The named ones of ``available_stems``, each once; None is all of them.
 
     Raises:
-        UserError: none, or one that the model cannot give.
+        UserError: no name, or one that is not available.
     """
     available = available_stems(config)
     wanted = available if names is None else tuple(dict.fromkeys(names))
@@ -56,13 +63,16 @@ def separate_file(
     stems: Sequence[str] | None = None,
     form: StemFormat = StemFormat(),  # noqa: B008 - frozen
     comment: str = "",
-    advance: Callable[[float], object] = lambda seconds: None,
-    **options: Any,
+    advance: Callable[[float, float], object] = lambda done, total: None,
+    chunk_seconds: float | None = None,
+    overlap: int | None = None,
+    batch_size: int = 1,
+    precision: Precision | None = None,
 ) -> Separation:
     """Separate a file into ``FOLDER/STEM.wav``, at its own sample rate, channels and length.
 
-    Memory does not depend on the length. The instrumental is the file's own audio minus the vocals, so that both
-    together give it back.
+    Memory does not depend on the length. The instrumental is the file's audio minus the vocals, so that both add up
+    to the file.
 
     Args:
         model: on any device.
@@ -70,50 +80,61 @@ def separate_file(
         folder: where to write; all stems appear there at once, or none.
         stems: which of ``available_stems``; None is all of them.
         form: how they are stored.
-        comment: what is written into the files' comment field.
-        advance: called with the seconds written so far.
-        options: of ``separate_stream``.
+        comment: written into the files' comment field.
+        advance: called with the seconds written so far and the seconds in total.
+        chunk_seconds: see ``separate_stream``, as the rest.
+        overlap: see there.
+        batch_size: see there.
+        precision: see there.
 
     Raises:
         UserError: the file cannot be read, the folder cannot be written, an unknown stem, an option out of range.
     """
     wanted = wanted_stems(model.config, stems)
+    separator = partial(
+        separate_stream,
+        model,
+        chunk_seconds=chunk_seconds,
+        overlap=overlap,
+        batch_size=batch_size,
+        precision=precision,
+    )
     with open_audio(path) as audio:
         rate, channels = audio.sample_rate, audio.channels
         with StemFiles(folder, wanted, form, rate, channels, audio.samples, comment) as files:
             samples = 0
-            for mixture, separated in _in_step(model, audio, options):
+            for mixture, separated in _in_step(separator, model.config, audio):
                 files.write(choose(model.config, wanted, mixture, separated))
                 samples += len(mixture)
-                advance(samples / rate)
+                advance(samples / rate, audio.samples / rate)
     return Separation(samples / rate, files.levels, _notes(audio, model.config, files.levels))
 
 
 def _in_step(
-    model: Roformer, audio: Audio, options: dict[str, Any]
+    separator: Callable[[Iterable[Tensor]], Iterator[Tensor]], config: RoformerConfig, audio: Audio
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Pieces of the mixture (n, channels) and of its stems (n, stems, channels), as long together as the file."""
-    config, waiting = model.config, _Queue(audio.channels)
+    """Pieces of the mixture (n, channels) and of its stems (n, stems, channels), together as long as the file."""
+    waiting = _Queue(audio.channels)
     source = resampled(waiting.passing(audio.pieces), audio.channels, audio.sample_rate, config.sample_rate)
     groups = (to_groups(piece, config.channels) for piece in source if len(piece))
-    estimates = (from_groups(piece, audio.channels) for piece in separate_stream(model, groups, **options))
+    estimates = (from_groups(piece, audio.channels) for piece in separator(groups))
     width = len(config.stems) * audio.channels
     flat = (piece.reshape(-1, width) for piece in estimates)
     for piece in resampled(flat, width, config.sample_rate, audio.sample_rate):
         separated = piece.reshape(-1, len(config.stems), audio.channels)
         mixture = waiting.take(len(separated))
         if len(separated) > len(mixture) + ROUNDING * audio.sample_rate:
-            raise RuntimeError(f"{len(separated) - len(mixture)} samples came out that never went in")
+            raise RuntimeError(f"{len(separated) - len(mixture)} more samples came out than went in")
         yield mixture, separated[: len(mixture)]
     rest = waiting.take(len(waiting))
     if len(rest) > ROUNDING * audio.sample_rate:
-        raise RuntimeError(f"{len(rest)} samples went in and never came out")
+        raise RuntimeError(f"{len(rest)} fewer samples came out than went in")
     if len(rest):
         yield rest, np.zeros((len(rest), len(config.stems), audio.channels), np.float32)
 
 
 class _Queue:
-    """What was read and not yet written."""
+    """Audio that was read and not yet written."""
 
     def __init__(self, channels: int) -> None:
         self._pieces: deque[NDArray[np.float32]] = deque()
@@ -123,13 +144,13 @@ class _Queue:
         return sum(map(len, self._pieces))
 
     def passing(self, pieces: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        """The pieces themselves, each remembered on its way."""
+        """Yield the pieces, and keep each."""
         for piece in pieces:
             self._pieces.append(piece)
             yield piece
 
     def take(self, samples: int) -> NDArray[np.float32]:
-        """The oldest samples, up to so many: (n, channels)."""
+        """Remove and return up to ``samples`` of the oldest samples: (n, channels)."""
         taken: list[NDArray[np.float32]] = [np.zeros((0, self._channels), np.float32)]
         while samples and self._pieces:
             piece = self._pieces.popleft()
@@ -144,7 +165,7 @@ class _Queue:
 def choose(
     config: RoformerConfig, stems: tuple[str, ...], mixture: NDArray[np.float32], separated: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """The wanted stems (n, stems, channels) of a mixture (n, channels) and what the model made of it."""
+    """The wanted stems (n, wanted, channels) of a mixture (n, channels) and the model's stems (n, stems, channels)."""
     own = dict(zip(config.stems, separated.swapaxes(0, 1), strict=True))  # name: (n, channels)
     return np.stack([own[stem] if stem in own else mixture - own["vocals"] for stem in stems], axis=1)
 
@@ -154,13 +175,13 @@ def _notes(audio: Audio, config: RoformerConfig, levels: dict[str, Level]) -> li
     if audio.sample_rate != config.sample_rate:
         notes.append(f"{audio.sample_rate} Hz, resampled to the model's {config.sample_rate} Hz and back")
     if audio.channels == 1 and config.channels == 2:
-        notes.append("mono, heard by the model on both channels")
+        notes.append("mono, given to the model on both channels")
     elif audio.channels != config.channels:
-        notes.append(f"{audio.channels} channels, separated {config.channels} at a time in their order")
+        notes.append(f"{audio.channels} channels, separated {config.channels} at a time, in order")
     for stem, level in levels.items():
         if level.clipped:
             notes.append(
                 f"{stem} clipped at {level.clipped} samples, its peak is {20 * np.log10(level.peak):+.1f} dBFS: "
-                "--subtype FLOAT keeps it whole"
+                "--subtype FLOAT avoids this"
             )
     return notes

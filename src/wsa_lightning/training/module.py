@@ -1,21 +1,35 @@
-"""What teacher and student share in training: the losses, the optimizer, the validation score."""
+"""What teacher and student share in training: the network, the loss, the optimizer, the validation score."""
 
 import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from wsa_lightning.checkpoints import load
 from wsa_lightning.checkpoints.difference import load_exactly
-from wsa_lightning.checkpoints.tensor_files import METADATA_KEY, network_state
+from wsa_lightning.checkpoints.tensor_files import METADATA_KEY, network_state, read
 from wsa_lightning.errors import UserError
-from wsa_lightning.losses import Estimate, check_weights, taps_needed, weighted_sum
-from wsa_lightning.metrics import UsdrPerSong
+from wsa_lightning.losses import Estimate, Loss, Taught
+from wsa_lightning.metrics import UsdrPerTrack
 from wsa_lightning.models import Roformer, RoformerConfig, Separated
 from wsa_lightning.models.taps import tapped
+from wsa_lightning.ranges import NonNegativeFloat
+from wsa_lightning.reliability.internals import datamodule_of
 from wsa_lightning.separation import separate
+from wsa_lightning.training.data_protocol import SeparationDataModule
+from wsa_lightning.training.frozen_teacher import FrozenTeacher
+from wsa_lightning.training.optimization import OPTIMIZER_KEY, Optimization
+
+TRACK_ERRORS = (UserError, OSError, MemoryError, RuntimeError)
+"""What may go wrong with one track alone: unreadable audio, another rate, no memory (torch raises RuntimeErrors)."""
 
 
 class SeparationModule(L.LightningModule):
@@ -25,164 +39,216 @@ class SeparationModule(L.LightningModule):
     ``val/usdr`` (median over songs of the uSDR over all chunks of a song, in dB), its mean and the silent songs.
 
     Args:
-        loss: weight of each named loss term, see ``wsa_lightning.losses.TERMS``.
-        learning_rate: AdamW's, at the end of the warm-up.
-        weight_decay: AdamW's.
-        warmup_steps: optimizer steps of linear warm-up; a cosine to ``final_lr_fraction`` follows.
-        final_lr_fraction: learning rate at the last step, as a fraction of ``learning_rate``.
+        loss: the terms of the loss, see ``wsa_lightning.losses.Loss``.
+        optimizer: parameter groups to an optimizer.
+        lr_scheduler: an optimizer to a schedule, which takes a step after every optimizer step; None for none.
         sink_learning_rate: the sinks' own peak, without weight decay, on the same schedule; None trains them like all
-            else. Sinks are few numbers that must travel far, and RMSNorm takes away their scale.
+            other parameters. Sinks are few numbers that must travel far, and RMSNorm takes away their scale.
         backend: time attention backend, see ``wsa_lightning.attention.backends``; ``auto`` picks the best.
         activation_checkpointing: trade time for memory: recompute each layer in the backward pass.
         compile: compile the network's layers with ``torch.compile``; needs a compiler, and waits for it at first.
+
+    Attributes:
+        net: the network, which ``configure_model`` makes.
+        teacher: the teacher that ``DistillationCallback`` owns; None without one.
+        model_file: a model file to take the network from, whatever the options say; None for none.
+        checkpoint_file: the Lightning checkpoint that will be validated, tested or predicted with, whose architecture
+            is taken (Lightning tells its path too late); None for none.
     """
 
     net: Roformer
 
     def __init__(
         self,
-        loss: dict[str, float],
-        learning_rate: float = 5e-4,
-        weight_decay: float = 0.01,
-        warmup_steps: int = 100,
-        final_lr_fraction: float = 0.05,
-        sink_learning_rate: float | None = None,
+        loss: dict[str, float | dict[str, float]],
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        sink_learning_rate: NonNegativeFloat | None = None,
         backend: str = "auto",
         activation_checkpointing: bool = False,
         compile: bool = False,
     ) -> None:
         super().__init__()
-        check_weights(loss)
-        for key, value in (
-            ("learning_rate", learning_rate),
-            ("weight_decay", weight_decay),
-            ("sink_learning_rate", 0.0 if sink_learning_rate is None else sink_learning_rate),
-        ):
-            if not (math.isfinite(value) and value >= 0):  # torch looks at its defaults alone, not at groups
-                raise UserError(f"model.{key} is {value}: expected a finite number >= 0")
-        if compile and (taps := taps_needed(loss)):
+        self.loss = Loss(loss)
+        if compile and self.loss.taps:
             raise UserError(
-                f"model.compile is true and model.loss looks at {', '.join(sorted(taps))} states inside the layers, "
-                "which compiled layers do not show: set model.compile false, or leave those terms out"
+                f"model.compile is true and model.loss looks at {', '.join(sorted(self.loss.taps))} states inside the "
+                "layers, which compiled layers do not show: set model.compile false, or leave those terms out"
             )
-        self.loss = dict(loss)
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.warmup_steps = warmup_steps
-        self.final_lr_fraction = final_lr_fraction
-        self.sink_learning_rate = sink_learning_rate
-        self.backend = backend
-        self.activation_checkpointing = activation_checkpointing
-        self.terms: dict[str, Tensor] = {}
-        self.compiled = compile
-        self.val_usdr: UsdrPerSong | None = None
+        self.optimization = Optimization(optimizer, lr_scheduler, sink_learning_rate)
+        self.backend, self.activation_checkpointing, self.compiled = backend, activation_checkpointing, compile
+        self.teacher: FrozenTeacher | None = None
+        self.model_file: str | None = None
+        self.checkpoint_file: str | None = None
+        self._taught: Taught | None = None
+        self._terms: dict[str, Tensor] = {}
+
+    @abstractmethod
+    def initial_network(self) -> Roformer | RoformerConfig:
+        """The network to begin with, or the architecture of a random one."""
+
+    def adapted(self, config: RoformerConfig) -> RoformerConfig:
+        """A checkpoint's architecture, changed where this module's own options differ from it."""
+        return config
 
     @property
-    def is_built(self) -> bool:
-        """Whether the network exists yet (a student's is made once its teacher is known)."""
-        return "net" in self._modules
+    def data(self) -> SeparationDataModule | None:
+        """The trainer's data module, if it is one of ours."""
+        found = datamodule_of(self.trainer)
+        return found if isinstance(found, SeparationDataModule) else None
 
-    def build(self, config: RoformerConfig) -> Roformer:
-        """Make the network."""
+    def configure_model(self) -> None:
+        """Make the network, the only place that does.
+
+        Lightning calls this after every ``setup`` and before a checkpoint is loaded; the average of the weights calls
+        it earlier. It comes from a model file, from the checkpoint that is validated, tested or predicted with, or is
+        the initial one, which a resumed ``fit`` then loads its weights into.
+        """
+        if "net" in self._modules:
+            return
+        source = self._network_source()
+        config = source if isinstance(source, RoformerConfig) else source.config
         self.net = Roformer(config, backend=self.backend, activation_checkpointing=self.activation_checkpointing)
+        if isinstance(source, Roformer):
+            self.net.load_state_dict(source.state_dict())
         if self.compiled:
             self.net.compile_layers()
-        return self.net
+        if self.data is not None:
+            self._fit_to_data(self.data)
 
-    def take(self, network: Roformer) -> None:
-        """Become a copy of ``network`` as it is: no option of this module changes it."""
-        self.build(network.config).load_state_dict(network.state_dict())
+    def _network_source(self) -> Roformer | RoformerConfig:
+        if self.model_file is not None:
+            return load(self.model_file)
+        if self.checkpoint_file is None:
+            return self.initial_network()
+        _, config = read(Path(self.checkpoint_file))
+        if config is None:
+            raise UserError(f"{self.checkpoint_file} was not written by wsa-lightning: expected one of its checkpoints")
+        return self.adapted(RoformerConfig.from_dict(config))
 
-    def forward(self, mixture: Tensor) -> Separated:
-        """Mixture (B, C, N) -> audio (B, stems, C, N) and mask."""
-        return self.net(mixture)
+    def _fit_to_data(self, data: SeparationDataModule) -> None:
+        config = self.net.config
+        for key, ours, theirs in (
+            ("data.stems", tuple(config.stems), data.stems),
+            ("data.sample_rate", config.sample_rate, data.sample_rate),
+        ):
+            if ours != theirs:
+                raise UserError(f"{key} is {theirs}, the model was made for {ours}: set {key} to that")
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            self.net.config = replace(config, chunk_seconds=data.chunk / data.sample_rate)
+        if self.trainer.state.fn in (TrainerFn.FITTING, TrainerFn.VALIDATING):
+            self.val_usdr = UsdrPerTrack(len(data.valid_songs), len(config.stems))
+            self.teacher_usdr = UsdrPerTrack(len(data.valid_songs), len(config.stems))
 
     def setup(self, stage: str) -> None:
-        """Check the data against the network, and make the metrics for its songs."""
+        """Refuse a precision in which STFT and norms lose too much."""
         precision = str(self.trainer.precision)
         if precision in ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16"):
             raise UserError(
                 f"trainer.precision is {precision}: expected 32-true, bf16-mixed or 16-mixed, STFT and norms need fp32"
             )
-        if not self.is_built:
-            return
-        datamodule: Any = getattr(self.trainer, "datamodule", None)
-        if datamodule is None:
-            return
-        config = self.net.config
-        for key, ours, theirs in (
-            ("data.stems", tuple(config.stems), tuple(datamodule.stems)),
-            ("data.sample_rate", config.sample_rate, datamodule.sample_rate),
-        ):
-            if ours != theirs:
-                raise UserError(f"{key} is {theirs}, the model was made for {ours}: set {key} to that")
-        if stage == "fit":
-            self.net.config = replace(config, chunk_seconds=datamodule.chunk / datamodule.sample_rate)
-        if stage in ("fit", "validate"):
-            self.val_usdr = UsdrPerSong(len(datamodule.valid_songs), len(config.stems))
+
+    def forward(self, mixture: Tensor) -> Separated:
+        """Mixture (B, C, N) -> audio (B, stems, C, N) and mask."""
+        return self.net(mixture)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """One batch of ``data.dataset.Item``s; a teacher may have added its mask, its features and bins' weights."""
-        with tapped(self.net, taps_needed(self.loss)) as features:
-            audio, mask = self(batch["mixture"])
-        taught = {name: batch.get(name) for name in ("teacher_mask", "teacher_features", "mask_weight")}
-        total, terms = weighted_sum(self.loss, Estimate(audio, batch["targets"], mask, features=features, **taught))
-        self.terms = {name: value.detach() for name, value in terms.items()}
+        """Student, teacher and loss, for one batch of ``data.dataset.Item``."""
+        if self.teacher is not None and "teacher" in self.loss.needs:
+            self._taught = self.teacher.teach(batch["mixture"], self.loss.needs, self._mean_over_ranks)
+        with tapped(self.net, self.loss.taps) as features:
+            audio, mask = self(batch["mixture"])  # (B, stems, C, N), (B, stems, C, F, T)
+        total, terms = self.loss(Estimate(audio, batch["targets"], mask, features, self._taught))
+        self._terms = {name: value.detach() for name, value in terms.items()}
         self.log("loss", total, prog_bar=True, sync_dist=True)
         self.log_dict(terms, sync_dist=True)
+        if self.data is not None:
+            self.log("data/unreadable", float(self.data.unreadable_songs))
         return total
 
+    def _mean_over_ranks(self, value: Tensor) -> Tensor:
+        mean: Tensor = self.trainer.strategy.reduce(value, reduce_op="mean")
+        return mean
+
+    def step_inputs(self) -> Mapping[str, Tensor]:
+        """What the last step used besides its batch, for ``FiniteCallback``."""
+        return {} if self._taught is None else {"teacher_mask": self._taught.mask}
+
+    def step_terms(self) -> Mapping[str, Tensor]:
+        """The last step's terms."""
+        return self._terms
+
+    def origin(self, batch: Mapping[str, Any]) -> Sequence[str]:
+        """Where a batch's samples come from, in words."""
+        return [] if self.data is None else self.data.origin(batch)
+
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Fixed chunks; energies go to their song."""
-        separated: Separated = self(batch["mixture"])
-        assert self.val_usdr is not None
-        self.val_usdr.update(separated.audio, batch["targets"], batch["song"])
+        """Score fixed chunks, the teacher's once: chunks and teacher never change."""
+        self.val_usdr.update(self(batch["mixture"]).audio, batch["targets"], batch["track"])
+        if self.teacher is not None and self.teacher.score is None:
+            with torch.no_grad():
+                audio = self.teacher.network(batch["mixture"]).audio
+            self.teacher_usdr.update(audio, batch["targets"], batch["track"])
 
     def on_validation_epoch_end(self) -> None:
-        """Log the scores of all songs."""
-        assert self.val_usdr is not None
-        scores = self.val_usdr.compute()
-        self.log_dict(
-            {
-                "val/usdr": scores.median.float(),
-                "val/usdr_mean": scores.mean.float(),
-                "val/silent_songs": scores.silent.float(),
-            },
-            prog_bar=True,
-        )
+        """Log the scores over all songs, beside the teacher's."""
+        own = self.val_usdr.compute()
         self.val_usdr.reset()
+        scores = {"val/usdr": own.median, "val/usdr_mean": own.mean, "val/silent_songs": own.silent}
+        self.log_dict({name: score.float() for name, score in scores.items()}, prog_bar=True)
+        if self.teacher is not None:
+            self._compare(self.teacher, float(own.median))
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Nothing: ``EvaluationCallback`` separates and scores, for the teacher too, and outlives a song that fails."""
+    def _compare(self, teacher: FrozenTeacher, student: float) -> None:
+        """Log the student beside the teacher, and keep its score at step 0."""
+        checking = self.trainer.sanity_checking
+        is_whole = not checking or self.trainer.num_sanity_val_steps == math.inf
+        score = teacher.score
+        if score is None:
+            score = float(self.teacher_usdr.compute().median)
+            self.teacher_usdr.reset()
+        if is_whole:
+            teacher.score = score
+        if checking and is_whole and self.trainer.global_step == 0:
+            teacher.baseline = student
+        scores = teacher.compare(student, score)
+        if not checking:
+            self.log_dict(scores)
+        elif is_whole:
+            # Lightning logs nothing during this validation, and the curves should begin with the student at step 0.
+            for logger in self.trainer.loggers:
+                logger.log_metrics({"val/usdr": student, **scores}, step=self.trainer.global_step)
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | Mapping[str, Any] | None:
+        """A whole track to its stems (stems, C, N), or ``{"error": REASON}``; None for a repeat of a track."""
+        if int(batch["track"]) < 0:
+            return None
+        if "error" in batch:
+            return {"error": str(batch["error"][0])}
+        try:
+            return self.separate_song(batch["mixture"][0]).cpu()
+        except TRACK_ERRORS as error:
+            return {"error": str(error) or type(error).__name__}
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """A whole song (1, C, N) -> stems (stems, C, N)."""
+        """A whole track (1, C, N) to its stems (stems, C, N)."""
+        if "error" in batch:
+            raise UserError(str(batch["error"][0]))
         return self.separate_song(batch["mixture"][0])
 
     def separate_song(self, mixture: Tensor, net: Roformer | None = None) -> Tensor:
-        """A whole song (C, N) -> (stems, C, N) as the command ``separate`` does it, by this network or another."""
+        """A whole track (C, N) to (stems, C, N) as the command ``separate`` does it, by this network or another."""
         net = net or self.net
         return separate(net, mixture, net.config.sample_rate)
 
     def configure_optimizers(self) -> Any:
-        """AdamW with linear warm-up and cosine decay, both per optimizer step."""
-        optimizer = torch.optim.AdamW(self._parameter_groups(), betas=(0.9, 0.99))
-        steps = self.planned_steps()
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._learning_rate_factor(step, steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        """The network, and the sinks apart where they have a learning rate of their own."""
-        if self.sink_learning_rate is not None and not self.net.config.sinks:
-            raise UserError(
-                f"model.sink_learning_rate is {self.sink_learning_rate}, but the model has no sinks: set it to null"
-            )
-        own = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
-        if self.sink_learning_rate is None:
-            return [{"params": list(self.net.parameters()), **own}]
-        body = [parameter for name, parameter in self.net.named_parameters() if name != "sinks"]
-        sinks = {"params": [self.net.sinks], "lr": self.sink_learning_rate, "weight_decay": 0.0}
-        return [{"name": "network", "params": body, **own}, {"name": "sinks", **sinks}]
+        """The optimizer, and the schedule where there is one, a step of it per optimizer step."""
+        optimizer, schedule = self.optimization.make(self.net, self.planned_steps())
+        if schedule is None:
+            return optimizer
+        # ReduceLROnPlateau of LightningCLI names what it monitors.
+        monitored = {"monitor": schedule.monitor, "interval": "epoch"} if hasattr(schedule, "monitor") else {}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", **monitored}}
 
     def planned_steps(self) -> int:
         """Optimizer steps of the whole run.
@@ -191,83 +257,38 @@ class SeparationModule(L.LightningModule):
         progress is restored, and so start it at the wrong sample.
         """
         trainer = self.trainer
-        datamodule: Any = getattr(trainer, "datamodule", None)
-        if datamodule is None:
+        if self.data is None:
             return int(trainer.estimated_stepping_batches)
-        batches = datamodule.batches_per_epoch
         epochs, most = trainer.max_epochs, trainer.max_steps
         steps = [most] if most >= 0 else []
         if epochs is not None and epochs >= 0:
-            steps.append(epochs * math.ceil(batches / trainer.accumulate_grad_batches))
+            steps.append(epochs * math.ceil(self.data.batches_per_epoch / trainer.accumulate_grad_batches))
         if not steps:
-            raise UserError("trainer.max_epochs and trainer.max_steps are unlimited: set one, the cosine needs an end")
+            raise UserError("trainer.max_epochs and trainer.max_steps are unlimited: set one, a schedule needs an end")
         return max(1, min(steps))
-
-    def _learning_rate_factor(self, step: int, steps: int) -> float:
-        if step < self.warmup_steps:
-            return (step + 1) / self.warmup_steps
-        progress = min(1.0, (step - self.warmup_steps) / max(1, steps - self.warmup_steps))
-        return self.final_lr_fraction + (1 - self.final_lr_fraction) * (1 + math.cos(math.pi * progress)) / 2
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the architecture as plain data, so that the file describes itself."""
         checkpoint[METADATA_KEY] = {"config": self.net.config.to_dict()}
+        if self.trainer.optimizers:
+            checkpoint[OPTIMIZER_KEY] = type(self.trainer.optimizers[0]).__name__
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the tensors fit, or build the network from the checkpoint if there is none yet."""
+        """Check that the weights fit, and let this run's options replace the optimizer's.
+
+        Raises:
+            UserError: the checkpoint is not one of ours, or has another architecture or optimizer.
+        """
         if METADATA_KEY not in checkpoint:
             raise UserError("this checkpoint was not written by wsa-lightning: open it with --distillation.teacher")
-        config = self.configured(RoformerConfig.from_dict(checkpoint[METADATA_KEY]["config"]))
-        stage = str(self.trainer.state.fn.value) if self.trainer.state.fn else ""
-        if stage == "fit":
-            self._keep_configured_optimizer(checkpoint)
-        if not self.is_built or stage in ("test", "predict"):
-            self.build(config)
-            self.setup(stage)
+        theirs = self.adapted(RoformerConfig.from_dict(checkpoint[METADATA_KEY]["config"])).to_dict()
         # Another length of chunks is another training, not another architecture.
-        ours, theirs = self.net.config.to_dict(), config.to_dict() | {"chunk_seconds": self.net.config.chunk_seconds}
+        ours, theirs = self.net.config.to_dict(), theirs | {"chunk_seconds": self.net.config.chunk_seconds}
         if changed := [f"{key} {theirs[key]} -> {ours[key]}" for key in ours if ours[key] != theirs[key]]:
             raise UserError(
                 f"the checkpoint's architecture differs from this run's ({', '.join(changed)}): "
                 "use the options it was trained with"
             )
         load_exactly(self.net, network_state(checkpoint["state_dict"]))
-
-    def configured(self, config: RoformerConfig) -> RoformerConfig:
-        """A checkpoint's architecture, with what this module's own options say instead."""
-        return config
-
-    def _keep_configured_optimizer(self, checkpoint: dict[str, Any]) -> None:
-        """Let the options beat the learning rates and weight decay that the checkpoint's optimizer was made with."""
-        steps = self.planned_steps()
-        ours = [(group["lr"], group["weight_decay"]) for group in self._parameter_groups()]
-        for optimizer in checkpoint.get("optimizer_states", []):
-            if len(optimizer["param_groups"]) != len(ours):
-                raise UserError(
-                    f"model.sink_learning_rate is {self.sink_learning_rate}, but the checkpoint was trained "
-                    f"{'with' if self.sink_learning_rate is None else 'without'} one: use the options it was trained "
-                    "with, or start afresh without --ckpt_path"
-                )
-        for optimizer, schedule in zip(
-            checkpoint.get("optimizer_states", []), checkpoint.get("lr_schedulers", []), strict=True
-        ):
-            schedule["base_lrs"] = [rate for rate, _ in ours]
-            factor = self._learning_rate_factor(schedule["last_epoch"], steps)
-            for group, (rate, decay) in zip(optimizer["param_groups"], ours, strict=True):
-                group["lr"], group["initial_lr"], group["weight_decay"] = rate * factor, rate, decay
-
-    def on_validation_start(self) -> None:
-        """Insist on a network."""
-        self._insist_on_network()
-
-    def on_test_start(self) -> None:
-        """Insist on a network."""
-        self._insist_on_network()
-
-    def on_predict_start(self) -> None:
-        """Insist on a network."""
-        self._insist_on_network()
-
-    def _insist_on_network(self) -> None:
-        if not self.is_built:
-            raise UserError("there is no model to run: pass --ckpt_path FILE, or --distillation.teacher FILE")
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            self.optimization.keep_options(checkpoint, self.net, self.planned_steps())

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from wsa_lightning.checkpoints import to_student
 from wsa_lightning.checkpoints.narrowing import SINK_STARTS
@@ -27,7 +26,7 @@ class StudentModule(SeparationModule):
             the cost of ``window``; 1 for neighbours; a list has one a layer.
         sink_start: where they start: ``mean`` (the mean band-split feature plus a little noise), ``random`` (plain
             noise) or ``frames`` (the features of the first frames, averaged over some training mixtures).
-        options: what every ``SeparationModule`` takes (loss, learning_rate, ...).
+        options: what every ``SeparationModule`` takes (loss, optimizer, ...).
     """
 
     def __init__(
@@ -41,42 +40,43 @@ class StudentModule(SeparationModule):
         super().__init__(**options)
         if sink_start not in SINK_STARTS:
             raise UserError(f"model.sink_start is {sink_start!r}: expected one of {', '.join(SINK_STARTS)}")
-        self.window, self.sinks, self.dilation, self.sink_start = window, sinks, dilation, sink_start
+        self.pattern: dict[str, Any] = {"window": window, "sinks": sinks, "dilation": dilation}
+        self.sink_start = sink_start
 
-    def configured(self, config: RoformerConfig) -> RoformerConfig:
-        """A checkpoint's architecture with this run's window."""
-        configured = replace(config, window=self.window, dilation=self.dilation)
-        if configured.patterns != config.patterns:
+    def initial_network(self) -> Roformer:
+        """The teacher's weights with this module's attention and fresh sinks, whose noise follows ``seed_everything``.
+
+        A teacher with as many sinks as asked for keeps its own.
+
+        Raises:
+            UserError: there is no teacher.
+        """
+        if self.teacher is None:
+            raise UserError(
+                "there is no model: a student is made from --distillation.teacher FILE (such as small-teacher), or "
+                "read from --ckpt_path FILE"
+            )
+        network = self.teacher.network
+        config = replace(network.config, **self.pattern)
+        if config.sinks and network.config.sinks == config.sinks:
+            logger.warning("Reusing the teacher's %d sinks; model.sink_start is ignored.", config.sinks)
+        looks_at_music = self.sink_start == "frames" and self.data is not None
+        return to_student(
+            network,
+            config,
+            sink_start=self.sink_start,
+            mixtures=self.data.some_mixtures() if looks_at_music and self.data is not None else None,
+            seed=torch.initial_seed(),
+            share=True,  # configure_model copies
+        )
+
+    def adapted(self, config: RoformerConfig) -> RoformerConfig:
+        """A checkpoint's architecture with this module's window; sinks are weights and stay the checkpoint's."""
+        adapted = replace(config, **{**self.pattern, "sinks": config.sinks})
+        if adapted.patterns != config.patterns:
             logger.warning(
                 "the checkpoint was trained with window %s; using %s, as configured",
                 describe_patterns(config),
-                describe_patterns(configured),
+                describe_patterns(adapted),
             )
-        return configured
-
-    def adopt(self, teacher: Roformer, mixtures: Tensor | None = None) -> None:
-        """Become a student of ``teacher``: its weights, this module's window, fresh sinks.
-
-        The noise of fresh sinks follows ``seed_everything``. A teacher with as many sinks as asked for keeps its own.
-
-        Args:
-            teacher: any model.
-            mixtures: (B, C, N) of music, for ``sink_start: frames``.
-        """
-        if self.sinks and teacher.config.sinks == self.sinks:
-            logger.warning("the teacher has %d sinks: kept as they are, model.sink_start has no say", self.sinks)
-        student = to_student(
-            teacher,
-            replace(teacher.config, window=self.window, sinks=self.sinks, dilation=self.dilation),
-            sink_start=self.sink_start,
-            mixtures=mixtures,
-            seed=torch.initial_seed(),
-            share=True,  # copied in the next line
-        )
-        self.take(student)
-
-    def setup(self, stage: str) -> None:
-        """Insist on a teacher before training."""
-        if stage == "fit" and not self.is_built:
-            raise UserError("a student needs a teacher: set --distillation.teacher FILE (or small-teacher)")
-        super().setup(stage)
+        return adapted

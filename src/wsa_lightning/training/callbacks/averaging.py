@@ -1,11 +1,13 @@
 """An exponential moving average of the weights: what is validated, kept and exported."""
 
+import warnings
+
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
-from wsa_lightning.errors import UserError
+from wsa_lightning.ranges import ClosedUnitInterval
 
 
 class EMACallback(WeightAveraging):
@@ -19,9 +21,7 @@ class EMACallback(WeightAveraging):
         decay: the largest decay; 0 keeps the average equal to the raw weights.
     """
 
-    def __init__(self, decay: float = 0.999) -> None:
-        if not 0 <= decay < 1:
-            raise UserError(f"ema.decay is {decay}: expected at least 0 and less than 1")
+    def __init__(self, decay: ClosedUnitInterval = 0.999) -> None:
 
         def average(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
             n = int(updates)
@@ -30,6 +30,11 @@ class EMACallback(WeightAveraging):
         # Buffers are constants here (band indices, the window): averaging would corrupt the integers.
         super().__init__(use_buffers=False, avg_fn=average)
         self._swapped = False
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        with warnings.catch_warnings():  # Lightning warns of sharded models, which RecoveryCallback refuses
+            warnings.filterwarnings("ignore", message=".*overrides the configure_model.*")
+            super().setup(trainer, pl_module, stage)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Move the average to where the weights are: it was made before they went to the device."""

@@ -1,7 +1,7 @@
 """The end of a run: the exported model, the closing table, hyper-parameters with their scores."""
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -11,11 +11,10 @@ from rich.table import Table
 
 from wsa_lightning.atomic import write_json
 from wsa_lightning.checkpoints import save
-from wsa_lightning.training.callbacks.distillation import DistillationCallback
+from wsa_lightning.reliability.internals import find_callback, is_dry_run
 from wsa_lightning.training.callbacks.flops import FlopCounterCallback, giga
+from wsa_lightning.training.media import log_hyperparameters
 from wsa_lightning.training.module import SeparationModule
-
-SomeCallback = TypeVar("SomeCallback", bound=L.Callback)
 
 
 class ClosingCallback(L.Callback):
@@ -33,46 +32,47 @@ class ClosingCallback(L.Callback):
     @rank_zero_only
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write and print, unless this was a dry run or nothing was trained."""
-        if (
-            getattr(trainer, "fast_dev_run", False)
-            or not isinstance(pl_module, SeparationModule)
-            or trainer.interrupted
-        ):
+        if is_dry_run(trainer) or not isinstance(pl_module, SeparationModule) or trainer.interrupted:
             return
         folder = Path(trainer.default_root_dir)
         scores = {
             name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(("val/", "loss"))
         }
         summary: dict[str, Any] = {"steps": trainer.global_step, **scores}
-        if (flops := _callback(trainer, FlopCounterCallback)) is not None:
+        if (flops := find_callback(trainer, FlopCounterCallback)) is not None:
             summary |= flops.figures
-        if (distillation := _callback(trainer, DistillationCallback)) is not None:
-            summary |= {"val/usdr_step_0": distillation.baseline, "teacher": distillation.path}
+        teacher = pl_module.teacher
+        summary |= {
+            "val/usdr_step_0": None if teacher is None else teacher.baseline,
+            "teacher": None if teacher is None else teacher.path,
+        }
         if self.export:
             save(pl_module.net, folder / "model.safetensors", notes={"steps": str(trainer.global_step)})
         write_json(folder / "summary.json", summary)
-        if isinstance(trainer.logger, TensorBoardLogger):
-            metrics = {name: value for name, value in summary.items() if "/" in name and isinstance(value, float)}
-            trainer.logger.log_hyperparams(hyperparameters(trainer, pl_module), metrics, step=trainer.global_step)
+        metrics = {name: value for name, value in summary.items() if "/" in name and isinstance(value, float)}
+        log_hyperparameters(trainer, hyperparameters(trainer, pl_module), metrics)
         console = Console()
         console.print(closing_table(summary, flops))
         if self.export:
             console.print(f"model        {folder / 'model.safetensors'}", soft_wrap=True)
-        console.print(f"TensorBoard  tensorboard --logdir {folder}", soft_wrap=True)
+        if any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers):
+            console.print(f"TensorBoard  tensorboard --logdir {folder}", soft_wrap=True)
 
 
 def hyperparameters(trainer: L.Trainer, module: SeparationModule) -> dict[str, Any]:
     """What a table of runs is sorted by: attention, losses, schedule, data; scalars and strings only."""
     config = module.net.config
-    data: dict[str, Any] = dict(getattr(trainer.datamodule, "hparams", {}))  # type: ignore[attr-defined]
+    data = {} if module.data is None else dict(module.data.hparams)
+    rates = [group.get("initial_lr", group["lr"]) for group in trainer.optimizers[0].param_groups]
     return {
         **config.time_attention.columns(),
         "family": config.family,
         "dim": config.dim,
         "depth": config.depth,
-        **{f"weight/{name}": weight for name, weight in module.loss.items()},
-        "learning_rate": module.learning_rate,
-        "sink_learning_rate": module.learning_rate if module.sink_learning_rate is None else module.sink_learning_rate,
+        **{f"weight/{name}": weight for name, weight in module.loss.weights.items()},
+        "optimizer": type(trainer.optimizers[0]).__name__,
+        "learning_rate": rates[0],
+        "sink_learning_rate": rates[-1],
         "steps": trainer.global_step,
         "precision": str(trainer.precision),
         **{key: value for key, value in data.items() if isinstance(value, (int, float, str))},
@@ -126,7 +126,3 @@ def _number(value: float | None) -> str:
 
 def _percent(part: float | None, whole: float | None) -> str:
     return "" if part is None or whole is None or whole <= 0 else f"{100 * part / whole:.1f} %"
-
-
-def _callback(trainer: L.Trainer, kind: type[SomeCallback]) -> SomeCallback | None:
-    return next((c for c in trainer.callbacks if isinstance(c, kind)), None)  # type: ignore[attr-defined]

@@ -5,10 +5,9 @@ import logging
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
-from wsa_lightning.errors import UserError
 from wsa_lightning.flops import FlopReport, count
 from wsa_lightning.models import Roformer
-from wsa_lightning.training.callbacks.distillation import DistillationCallback
+from wsa_lightning.ranges import PositiveFloat
 from wsa_lightning.training.module import SeparationModule
 
 logger = logging.getLogger(__name__)
@@ -30,9 +29,7 @@ class FlopCounterCallback(L.Callback):
         seconds: length of the audio counted.
     """
 
-    def __init__(self, seconds: float = 8.0) -> None:
-        if seconds <= 0:
-            raise UserError(f"flops.seconds is {seconds}: expected more than 0")
+    def __init__(self, seconds: PositiveFloat = 8.0) -> None:
         self.seconds = seconds
         self.student: FlopReport | None = None
         self.teacher: FlopReport | None = None
@@ -45,19 +42,15 @@ class FlopCounterCallback(L.Callback):
             return
         self.student, self.teacher = self._count(pl_module.net, "model"), None
         self.figures = _figures(self.student, "")
-        teacher = next(
-            (c.teacher for c in trainer.callbacks if isinstance(c, DistillationCallback)),  # type: ignore[attr-defined]
-            None,
-        )
-        if teacher is not None:
-            self.teacher = self._count(teacher, "teacher")
+        if pl_module.teacher is not None:
+            self.teacher = self._count(pl_module.teacher.network, "teacher")
             self.figures |= _figures(self.teacher, "teacher_")
             theirs, own = (self.figures.get(f"flops/{name}") for name in ("teacher_attention", "attention"))
             if theirs and own:
                 self.figures["flops/attention_reduction"] = theirs / own
                 self.figures["flops/attention_reduction_paper"] = self.student.frames**2 / self.student.paper_pairs
-        if trainer.logger is not None:
-            trainer.logger.log_metrics(self.figures, step=trainer.global_step)
+        for run_logger in trainer.loggers:
+            run_logger.log_metrics(self.figures, step=trainer.global_step)
         parameters = sum(parameter.numel() for parameter in pl_module.net.parameters())
         rank_zero_info(
             f"{parameters / 1e6:.2f} M parameters, {giga(self.figures.get('flops/attention'))} GFLOP of time attention "

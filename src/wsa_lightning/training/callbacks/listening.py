@@ -1,21 +1,21 @@
 """Something to hear and see at every validation: mixture, teacher, student, target, and their spectrograms."""
 
-from typing import Any
-
 import lightning as L
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from wsa_lightning.training.callbacks.distillation import DistillationCallback
+from wsa_lightning.models import Roformer
+from wsa_lightning.reliability.internals import is_dry_run
+from wsa_lightning.training.data_protocol import SeparationDataModule
+from wsa_lightning.training.media import log_audio, log_figure, shows_media
 from wsa_lightning.training.module import SeparationModule
 from wsa_lightning.training.student import StudentModule
 
 
 class ListeningCallback(L.Callback):
-    """Logs one fixed validation chunk as audio and as spectrograms to TensorBoard.
+    """Logs one fixed validation chunk as audio and as spectrograms to every logger that takes them.
 
     The chunk is the one of the first few whose targets are loudest. Mixture, target and teacher never change and
     are logged once.
@@ -32,50 +32,39 @@ class ListeningCallback(L.Callback):
     @torch.no_grad()
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Run the chunk through the weights that are validated (the average, which is in place by now)."""
-        if (
-            not self.enabled
-            or not isinstance(trainer.logger, TensorBoardLogger)
-            or getattr(trainer, "fast_dev_run", False)
-        ):
+        if not self.enabled or is_dry_run(trainer) or not shows_media(trainer):
             return
-        if not isinstance(pl_module, SeparationModule):
+        if not isinstance(pl_module, SeparationModule) or pl_module.data is None:
             return
+        rate, step = pl_module.net.config.sample_rate, trainer.global_step
         first = self._fixed is None
         if self._fixed is None:
-            self._fixed = self._make_fixed(trainer, pl_module)
-        mixture = self._fixed["mixture"]
+            self._fixed = _fixed_signals(pl_module, pl_module.data)
+            log_audio(trainer, "listening/mixture", self._fixed["mixture"], rate, step)
         own_name = "student" if isinstance(pl_module, StudentModule) else "teacher"
-        estimate = pl_module(mixture[None].to(pl_module.device)).audio[0].float().cpu()  # (stems, C, N)
-        rate, step = pl_module.net.config.sample_rate, trainer.global_step
-        writer = trainer.logger.experiment
-        if first:
-            add_audio(writer, "listening/mixture", mixture, step, rate)
+        estimate = _separated(pl_module.net, self._fixed["mixture"], pl_module.device)  # (stems, C, N)
         for number, stem in enumerate(pl_module.net.config.stems):
-            pictures = {"mixture": mixture}
-            for name in ("target", "teacher"):
-                if name in self._fixed:
-                    pictures[name] = self._fixed[name][number]
-                    if first:
-                        add_audio(writer, f"listening/{stem}/{name}", pictures[name], step, rate)
-            pictures[own_name] = estimate[number]
-            add_audio(writer, f"listening/{stem}/{own_name}", estimate[number], step, rate)
-            writer.add_figure(f"listening/{stem}", spectrograms(pictures, rate), step)
-
-    def _make_fixed(self, trainer: L.Trainer, pl_module: SeparationModule) -> dict[str, Tensor]:
-        """Mixture (C, N), target and, where there is one, the teacher's estimate (stems, C, N)."""
-        item: dict[str, Any] = trainer.datamodule.listening_item()  # type: ignore[attr-defined]
-        fixed = {"mixture": item["mixture"], "target": item["targets"]}
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, DistillationCallback) and callback.teacher is not None:
-                teacher = callback.teacher.to(pl_module.device)
-                fixed["teacher"] = teacher(item["mixture"][None].to(pl_module.device)).audio[0].float().cpu()
-        return fixed
+            pictures = {
+                name: signal if name == "mixture" else signal[number] for name, signal in self._fixed.items()
+            } | {own_name: estimate[number]}
+            for name, signal in pictures.items():
+                if name == own_name or (first and name != "mixture"):
+                    log_audio(trainer, f"listening/{stem}/{name}", signal, rate, step)
+            log_figure(trainer, f"listening/{stem}", spectrograms(pictures, rate), step)
 
 
-def add_audio(writer: Any, tag: str, audio: Tensor, step: int, rate: int) -> None:
-    """Log audio (C, N) as mono, turned down where it would clip."""
-    mono = audio.mean(0)
-    writer.add_audio(tag, mono / mono.abs().max().clamp_min(1.0), step, sample_rate=rate)
+def _fixed_signals(module: SeparationModule, data: SeparationDataModule) -> dict[str, Tensor]:
+    """Mixture (C, N), target and, where there is one, the teacher's estimate (stems, C, N)."""
+    item = data.listening_item()
+    fixed = {"mixture": item["mixture"], "target": item["targets"]}
+    if module.teacher is not None:
+        network = module.teacher.network.to(module.device)
+        fixed["teacher"] = _separated(network, item["mixture"], module.device)
+    return fixed
+
+
+def _separated(network: Roformer, mixture: Tensor, device: torch.device) -> Tensor:
+    return network(mixture[None].to(device)).audio[0].float().cpu()
 
 
 def spectrograms(pictures: dict[str, Tensor], rate: int) -> Figure:

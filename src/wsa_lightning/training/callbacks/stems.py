@@ -8,7 +8,7 @@ import lightning as L
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
-from wsa_lightning.separation.outputs import Format, StemFiles, StemFormat, Subtype
+from wsa_lightning.separation.outputs import Container, StemFiles, StemFormat, Subtype
 from wsa_lightning.separation.songs import available_stems, choose
 from wsa_lightning.training.module import SeparationModule
 
@@ -22,7 +22,7 @@ class StemWriterCallback(BasePredictionWriter):
         subtype: PCM_16, PCM_24, or FLOAT, which never clips.
     """
 
-    def __init__(self, folder: Path | None = None, format: Format = "wav", subtype: Subtype = "FLOAT") -> None:
+    def __init__(self, folder: Path | None = None, format: Container = "wav", subtype: Subtype = "FLOAT") -> None:
         super().__init__(write_interval="batch")
         self.folder = folder
         self.form = StemFormat(format, subtype)
@@ -43,10 +43,10 @@ class StemWriterCallback(BasePredictionWriter):
     ) -> None:
         """Write the stems (stems, C, N) of one song, and what the mixture holds besides the vocals."""
         assert isinstance(pl_module, SeparationModule)
-        if int(batch["song"]) < 0:
+        if int(batch["track"]) < 0 or pl_module.data is None:
             return
         config = pl_module.net.config
-        song = trainer.datamodule.test_songs[int(batch["song"])]  # type: ignore[attr-defined]
+        song = pl_module.data.test_tracks[int(batch["track"])].name
         folder = (self.folder or Path(trainer.default_root_dir) / "stems") / song
         stems = available_stems(config)
         mixture = batch["mixture"][0].T.float().cpu().numpy()  # (N, C)

@@ -1,6 +1,1 @@
-"""What ``test`` finds out and leaves behind: the report, its files, the teacher's scores kept between runs."""
-
-from wsa_lightning.training.evaluation.card import ModelCard
-from wsa_lightning.training.evaluation.report import Report
-
-__all__ = ["ModelCard", "Report"]
+"""``test``: whole tracks scored by every metric, the files that say so, the teacher's scores kept between runs."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import wsa_lightning
 from wsa_lightning.atomic import write_json
-from wsa_lightning.data.tracks import Track
+from wsa_lightning.training.data_protocol import TrackInfo
 
 FOLDER = "teacher-scores"
 _ROOMS = ("attention", "models", "checkpoints", "separation", "metrics", "data/tracks")
@@ -32,26 +32,25 @@ class TeacherScores:
         self.folder = folder / FOLDER
         self.recipe = json.dumps({**recipe, "code": code_hash()}, sort_keys=True, default=str)
 
-    def get(self, track: Track, names: Sequence[str]) -> Scores | None:
+    def get(self, track: TrackInfo, names: Sequence[str]) -> Scores | None:
         """The scores of a song, if they are here and whole."""
+        if track.fingerprint is None:
+            return None
         try:
             found = json.loads(self._path(track).read_text(encoding="utf-8"))
             return {name: [float(value) for value in found[name]] for name in names}
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def put(self, track: Track, scores: Mapping[str, Sequence[float]]) -> None:
+    def put(self, track: TrackInfo, scores: Mapping[str, Sequence[float]]) -> None:
         """Keep the scores of a song; a cache that cannot be written is no cache, and no error."""
+        if track.fingerprint is None:
+            return
         with suppress(OSError):
             write_json(self._path(track), scores, durable=False)
 
-    def _path(self, track: Track) -> Path:
-        """A song is its files: their place, size and time of change."""
-        files = [
-            (str(path), path.stat().st_size, path.stat().st_mtime_ns)
-            for path in sorted(track.folder.resolve().glob("*.wav"))
-        ]
-        return self.folder / f"{hashlib.sha256(json.dumps([self.recipe, files]).encode()).hexdigest()}.json"
+    def _path(self, track: TrackInfo) -> Path:
+        return self.folder / f"{hashlib.sha256(f'{self.recipe} {track.fingerprint}'.encode()).hexdigest()}.json"
 
 
 @lru_cache(maxsize=1)

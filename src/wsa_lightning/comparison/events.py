@@ -1,0 +1,55 @@
+"""A comparison as TensorBoard events: uSDR over GFLOP per second of audio, hyper-parameters, the figure."""
+
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from wsa_lightning.comparison.groups import Comparison, Group
+from wsa_lightning.comparison.pareto import pareto_figure
+from wsa_lightning.comparison.runs import Model
+
+UNITS = {"gflop": 1e9, "mflop": 1e6}
+ABOUT = """\
+`usdr_over_gflop_per_second/{group}`: the y axis is uSDR (median over songs, dB), the step on the x axis is **GFLOP per
+second of audio**, rounded, including the separation's overlap; one point per model. `usdr_over_mflop_per_second/{group}`
+is the same in MFLOP, for models so small that a GFLOP is too coarse. Choose *step* as the horizontal axis.
+
+Group {group}: {title}.
+"""
+
+
+def write_events(comparison: Comparison, folder: Path) -> None:
+    """Write one TensorBoard run per model, and one called ``comparison`` with the figures.
+
+    TensorBoard's x axis is an integer, so each point is written twice, in GFLOP and in MFLOP. Groups that are not
+    comparable have separate tags, so they never share a chart.
+    """
+    with SummaryWriter(str(folder / "comparison")) as writer:
+        for group in comparison.groups:
+            writer.add_figure(f"pareto/{group.letter}", pareto_figure(group.panel), close=False)
+            writer.add_text(f"about/{group.letter}", ABOUT.format(group=group.letter, title=group.title))
+    for group in comparison.groups:
+        for model, on_front in zip(group.models, group.front, strict=True):
+            name = model.name.replace("/", "_")
+            if len(comparison.groups) > 1:
+                name = f"{group.letter}_{name}"
+            with SummaryWriter(str(folder / name)) as writer:
+                _write_model(writer, group, model, on_front)
+
+
+def _write_model(writer: SummaryWriter, group: Group, model: Model, on_front: bool) -> None:
+    for unit, size in UNITS.items():
+        step = round(model.flops_per_second / size)
+        writer.add_scalar(f"usdr_over_{unit}_per_second/{group.letter}", model.usdr, step)
+    metrics = {"usdr_db": model.usdr, "gflop_per_second_of_audio": model.flops_per_second / 1e9}
+    options = {
+        "group": group.letter,
+        "role": "teacher" if model.is_teacher else "student",
+        **model.pattern.columns(),
+        "pareto": on_front,
+    }
+    for summary in hparams(options, metrics):
+        writer._get_file_writer().add_summary(summary)  # add_hparams would write the metrics to a separate run
+    for name, value in metrics.items():
+        writer.add_scalar(name, value, 0)

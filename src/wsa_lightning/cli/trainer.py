@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from wsa_lightning.atomic import replacing
-from wsa_lightning.checkpoints.files import is_resumable, resolve_path
+from wsa_lightning.checkpoints.model_files import is_resumable, resolve_path
 from wsa_lightning.cli.entry import INTERRUPTED
 from wsa_lightning.cli.messages import OneLineParser
 from wsa_lightning.cli.registry import PROGRAM, TRAINER_COMMANDS, example

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from wsa_lightning.checkpoints import load
 from wsa_lightning.checkpoints.difference import load_exactly
-from wsa_lightning.checkpoints.reading import METADATA_KEY, network_state, read
+from wsa_lightning.checkpoints.tensor_files import METADATA_KEY, network_state, read
 from wsa_lightning.errors import UserError
 from wsa_lightning.losses import Estimate, Loss, Taught
 from wsa_lightning.metrics import UsdrPerTrack

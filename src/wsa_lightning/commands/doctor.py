@@ -189,7 +189,9 @@ def training() -> Iterator[Finding]:
 
     from wsa_lightning.data.embedded import make_tracks
 
-    with tempfile.TemporaryDirectory() as temporary, quiet():
+    logging.disable(logging.WARNING)  # what Lightning says about these runs; the command ends after them
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as temporary:
         songs, whole, interrupted = (Path(temporary) / name for name in ("songs", "whole", "interrupted"))
         make_tracks(songs, train=2, test=1, seconds=1.5, seed=0, workers=1)
         expected = fit(songs, whole)
@@ -204,18 +206,6 @@ def training() -> Iterator[Finding]:
         yield Finding("resume", "close weights")  # some GPU kernels add in another order each time
     else:
         yield Finding("resume", "other weights", False, "report this line: a resumed run would differ")
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Hide what Lightning logs about its runs."""
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def fit(songs: Path, folder: Path, stop_at: int | None = None) -> "torch.Tensor":

@@ -185,7 +185,7 @@ def test_the_command_line_beats_yaml_and_yaml_beats_the_checkpoint(
     assert load(tmp_path / "model.safetensors").config.time_attention.columns() == {
         "window": 6,
         "dilation": 3,
-        "sinks": 2,
+        "sinks": 4,
     }
     rates = [event.value for event in events(tmp_path).Scalars("lr-AdamW")]
     assert max(rates) > 0.01, "the checkpoint was trained with 0.001 at most"

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from tests.conftest import TINY, Run
 from wsa_lightning.checkpoints import from_public, load
 from wsa_lightning.checkpoints.companion import read_companion
-from wsa_lightning.checkpoints.files import METADATA_KEY
+from wsa_lightning.checkpoints.model_files import METADATA_KEY
 from wsa_lightning.data.tracks import find_tracks, open_track
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import RoformerConfig

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from wsa_lightning.checkpoints import load
-from wsa_lightning.checkpoints.files import ASSETS, SHIPPED
+from wsa_lightning.checkpoints.model_files import ASSETS, SHIPPED
 from wsa_lightning.composer import compose
 from wsa_lightning.metrics import usdr
 from wsa_lightning.separation import separate

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from wsa_lightning.checkpoints import load, save
-from wsa_lightning.checkpoints.files import ASSETS, SHIPPED
+from wsa_lightning.checkpoints.model_files import ASSETS, SHIPPED
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wsa_lightning.checkpoints import load, to_student
-from wsa_lightning.checkpoints.student import SINK_STARTS, initial_sinks
+from wsa_lightning.checkpoints.narrowing import SINK_STARTS, initial_sinks
 from wsa_lightning.data.dataset import ChunkDataset
 from wsa_lightning.data.embedded import embedded_root
 from wsa_lightning.data.splits import split

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from tests.checkpoints.test_files import assert_same
+from tests.checkpoints.test_model_files import assert_same
 from wsa_lightning.checkpoints import from_public, load, save_public
 from wsa_lightning.models import Roformer, RoformerConfig
 

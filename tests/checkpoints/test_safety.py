@@ -64,19 +64,19 @@ OWN_STATE = {f"net.{name}": tensor for name, tensor in MODEL.state_dict().items(
 F32 = {"dtype": "F32", "shape": [4, 4], "data_offsets": [0, 64]}
 SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "is empty"),
-    "noise": (lambda path: path.write_bytes(b"\xff" * 64), "is no model file"),
-    "a few bytes": (lambda path: path.write_bytes(b"noise"), "is no model file"),
+    "noise": (lambda path: path.write_bytes(b"\xff" * 64), "is not a model file"),
+    "a few bytes": (lambda path: path.write_bytes(b"noise"), "is not a model file"),
     "web page": (lambda path: path.write_bytes(b"\n<!DOCTYPE html><html>"), "web page"),
     "LFS pointer": (lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
-    "cut checkpoint": (lambda path: (torch.save(to_public(MODEL), path), cut(path, 0.7)), "no whole checkpoint"),
-    "cut safetensors": (lambda path: (save(MODEL, path), cut(path, 0.7)), "no whole safetensors"),
-    "header beyond the file": (lambda path: write_header(path, {"w": F32}, length=2**40), "no whole safetensors"),
+    "cut checkpoint": (lambda path: (torch.save(to_public(MODEL), path), cut(path, 0.7)), "not a complete checkpoint"),
+    "cut safetensors": (lambda path: (save(MODEL, path), cut(path, 0.7)), "not a complete safetensors"),
+    "header beyond the file": (lambda path: write_header(path, {"w": F32}, length=2**40), "not a complete safetensors"),
     "tensor beyond the file": (
         lambda path: write_header(path, {"w": {**F32, "shape": [2**20, 2**20], "data_offsets": [0, 2**42]}}),
-        "no whole safetensors",
+        "not a complete safetensors",
     ),
-    "shape unlike its bytes": (lambda path: write_header(path, {"w": {**F32, "shape": [99, 4]}}), "no whole"),
-    "sizes beyond the record": (misstate_sizes, "no whole checkpoint"),
+    "shape unlike its bytes": (lambda path: write_header(path, {"w": {**F32, "shape": [99, 4]}}), "not a complete"),
+    "sizes beyond the record": (misstate_sizes, "not a complete checkpoint"),
     "a number": (lambda path: torch.save(3, path), "int"),
     "no tensors": (lambda path: torch.save({"state_dict": {}}, path), "nothing"),
     "another network": (lambda path: torch.save(torch.nn.Linear(2, 2).state_dict(), path), "another architecture"),
@@ -103,7 +103,7 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "sparse": (
         lambda path: torch.save({k: v.to_sparse() for k, v in to_public(MODEL).items()}, path),
-        "no plain tensor",
+        "not a plain tensor",
     ),
     "shapes without numbers": (
         lambda path: torch.save({k: v.to("meta") for k, v in to_public(MODEL).items()}, path),
@@ -116,7 +116,7 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "ours with text for a tensor": (
         lambda path: torch.save({**OURS, "state_dict": {**OWN_STATE, "net.norm.gamma": "one"}}, path),
-        "no plain tensor",
+        "not a plain tensor",
     ),
     "ours in whole numbers": (
         lambda path: torch.save({**OURS, "state_dict": {k: v.to(torch.int8) for k, v in OWN_STATE.items()}}, path),

@@ -75,7 +75,7 @@ def test_a_window_is_dilated_layer_by_layer_and_the_note_says_who_reads_that(wsa
     result = wsa("convert", "small-teacher", tmp_path / "student.ckpt", *options, "--sinks", 8)
     assert result.returncode == 0, result.stderr
     assert "window 4,16/8, 8 sinks" in result.stdout
-    assert "note: a window is dilated: no other code knows that" in result.stdout
+    assert "note: a window is dilated: no other code supports that" in result.stdout
     assert load(tmp_path / "student.ckpt").config.patterns == (Pattern(4, 8), Pattern(16, 8, 8))
     result = wsa("convert", tmp_path / "student.ckpt", tmp_path / "plain.ckpt", "--dilation", 1)
     assert result.returncode == 0, result.stderr

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.conftest import TINY, Run
 from wsa_lightning.checkpoints import load, save, to_student
-from wsa_lightning.checkpoints.files import file_hash
+from wsa_lightning.checkpoints.model_files import file_hash
 from wsa_lightning.flops import closed_form
 from wsa_lightning.metrics import DEFINITIONS, score_track
 from wsa_lightning.models import Roformer

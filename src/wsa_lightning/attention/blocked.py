@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsa_lightning.attention.layout import block_mask, is_traced, queries_in_a_block
+from wsa_lightning.attention.layout import block_mask, blocks_of, is_traced, queries_in_a_block
 from wsa_lightning.attention.pattern import Pattern
 from wsa_lightning.attention.pieces import attend_by_pieces
 
@@ -31,7 +31,7 @@ def executed_pairs(pattern: Pattern, frames: int) -> int:
         return (pattern.sinks + frames) ** 2
     pattern = pattern.narrowed(frames)
     block = queries_in_a_block(pattern)
-    blocks = pattern.dilation * -(-frames // (block * pattern.dilation))
+    blocks = pattern.dilation * blocks_of(pattern, frames)
     by_sinks = pattern.sinks * (pattern.sinks + frames)
     return by_sinks + blocks * block * (pattern.sinks + block + 2 * pattern.half)
 
@@ -51,7 +51,7 @@ def attend_by_blocks(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tenso
     batch, heads, length, dim_head = q.shape
     sinks, dilation, frames = pattern.sinks, pattern.dilation, length - pattern.sinks
     block = queries_in_a_block(pattern)
-    blocks = -(-frames // (block * dilation))
+    blocks = blocks_of(pattern, frames)
     cut = (blocks, block, dilation)
 
     queries = _blocks(q.flatten(0, 1)[:, sinks:], cut).flatten(1, 2)  # (BH, d n, b, E)

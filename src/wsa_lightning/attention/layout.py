@@ -11,6 +11,12 @@ def queries_in_a_block(pattern: Pattern) -> int:
     return max(32, 1 << pattern.half.bit_length())
 
 
+def blocks_of(pattern: Pattern, frames: int) -> int:
+    """How many blocks hold so many frames, for each of the ``dilation`` sequences."""
+    unit = queries_in_a_block(pattern) * pattern.dilation
+    return (frames + unit - 1) // unit  # ONNX divides towards zero, so -(-frames // unit) would be wrong there
+
+
 def block_mask(
     pattern: Pattern, frames: int, device: torch.device, *, first: int = 0, stop: int | None = None
 ) -> Tensor:
@@ -27,7 +33,7 @@ def block_mask(
         stop: after the last block; None is the number of all blocks.
     """
     block, half, dilation = queries_in_a_block(pattern), pattern.half, pattern.dilation
-    stop = -(-frames // (block * dilation)) if stop is None else stop
+    stop = blocks_of(pattern, frames) if stop is None else stop
     remainder = torch.arange(dilation, device=device)[:, None, None]
     start = torch.arange(first, stop, device=device)[:, None] * block
     query = ((start + torch.arange(block, device=device)) * dilation + remainder)[..., None]  # (d, n, b, 1)

@@ -1,4 +1,4 @@
-"""Which Roformer a public state dict belongs to, read off the names and shapes of its tensors."""
+"""Which Roformer a public state dict belongs to, inferred from the names and shapes of its tensors."""
 
 import logging
 import re
@@ -15,7 +15,7 @@ from wsa_lightning.models.bands import band_entries
 
 logger = logging.getLogger(__name__)
 
-# Tried in this order where no YAML says it.
+# Tried in this order if no YAML says it.
 N_FFTS = (2048, 4096, 1024, 8192, 512)
 SAMPLE_RATES = (44100, 48000, 32000, 22050, 16000)
 
@@ -25,10 +25,10 @@ def infer(state: Mapping[str, Tensor], stated: Mapping[str, Any]) -> dict[str, A
 
     Args:
         state: public names to tensors.
-        stated: what a companion YAML says; where several STFTs fit the tensors, the stated one is taken.
+        stated: what a companion YAML says; if several STFTs fit the tensors, the stated one is used.
 
     Raises:
-        UserError: tensors without which no size can be read are missing, or the bands fit no known STFT.
+        UserError: tensors that sizes are read from are missing, or the bands fit no known STFT.
     """
     shapes = shapes_of(state)
 
@@ -92,7 +92,9 @@ def _stem_names(count: int, stated: Any) -> tuple[str, ...]:
     if stated is not None and len(stated) == count:
         return tuple(stated)
     if stated is not None:
-        logger.warning("the YAML names the stems %s, the tensors hold %d: its names are not taken", list(stated), count)
+        logger.warning(
+            "the YAML names the stems %s, but the tensors hold %d: its names are ignored", list(stated), count
+        )
     return ("vocals",) if count == 1 else tuple(f"stem_{number}" for number in range(count))
 
 

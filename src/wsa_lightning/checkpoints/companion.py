@@ -14,7 +14,7 @@ SUFFIXES = (".yaml", ".yml")
 MODEL_SUFFIXES = (".ckpt", ".pt", ".pth", ".th", ".safetensors")
 LARGEST = 2**31
 PUBLIC_HOP = 512
-"""What the public constructors take where a YAML names no hop."""
+"""The public constructors' default if a YAML has no hop."""
 
 _MODEL_KEYS = {
     "dim": "dim",
@@ -43,7 +43,7 @@ Companion = Path | str | Mapping[str, Any]
 class _Loader(yaml.SafeLoader):
     """Safe YAML that understands ``!!python/tuple``, which public configs use, and nothing else of Python.
 
-    Aliases are refused: a few lines of them stand for more values than any memory holds.
+    Aliases are refused: a few lines of them can expand to more values than memory holds.
     """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -63,7 +63,7 @@ def read_companion(config: Companion | None) -> dict[str, Any]:
     """Fields of ``RoformerConfig``, and ``num_stems``, that a companion YAML (path, dict, ``model:`` section) states.
 
     Raises:
-        UserError: the file is unreadable, no mapping, uses other Python tags, holds a value of another type, or
+        UserError: the file is unreadable, not a mapping, uses other Python tags, holds a value of another type, or
             describes a variant that is not supported.
     """
     if config is None:
@@ -79,7 +79,7 @@ def read_companion(config: Companion | None) -> dict[str, Any]:
         ours: _integer(public, model[public]) for public, ours in _MODEL_KEYS.items() if model.get(public) is not None
     }
     stated |= _read_pattern(model)
-    if "dim" in model and "depth" in model:  # a whole section: what it leaves out has the constructors' default
+    if "dim" in model and "depth" in model:  # a complete section: what it omits has the constructors' default
         stated.setdefault("hop_length", PUBLIC_HOP)
     if model.get("freqs_per_bands") is not None:
         stated["band_widths"] = tuple(
@@ -107,7 +107,7 @@ def find_companion(file: Path) -> Path | None:
 def companion_yaml(config: RoformerConfig) -> str:
     """The YAML that MSST and the PyPI packages build the same model from; window and sinks as the paper's release.
 
-    What their constructors cannot be told (another ``ff_mult`` than 4) is listed by ``unsaid``.
+    What their constructors have no argument for (an ``ff_mult`` other than 4) is listed by ``unsaid``.
     """
     sections = {
         "audio": {
@@ -132,28 +132,30 @@ def companion_yaml(config: RoformerConfig) -> str:
 
 
 def unsaid(config: RoformerConfig) -> list[str]:
-    """What the public code would build otherwise from this model's YAML, one sentence each."""
+    """What the public code would build differently from this model's YAML, one sentence each."""
     lines = []
     if config.ff_mult != 4:
-        lines.append(f"ff_mult is {config.ff_mult}: no public code builds another than 4")
+        lines.append(f"ff_mult is {config.ff_mult}: public code always builds 4")
     if config.mlp_expansion_factor != 4:
         lines.append(
             f"mlp_expansion_factor is {config.mlp_expansion_factor}: MSST reads it, "
             "melband-roformer-infer and bs-roformer-infer build 4 whatever the YAML says"
         )
     if config.window is not None or config.sinks:
-        lines.append("a student runs here and in the paper's release; MSST and the packages know full attention alone")
+        lines.append("a student runs here and in the paper's release; MSST and the packages have full attention only")
     if isinstance(config.window, tuple):
-        lines.append("each layer has a window of its own: the paper's release knows one for all layers")
+        lines.append("the layers' windows differ: the paper's release has one for all layers")
     if config.dilation != 1:
-        lines.append("a window is dilated: no other code knows that, and wsa_dilation in the YAML is read here alone")
+        lines.append(
+            "a window is dilated: no other code supports that, and only this project reads wsa_dilation in the YAML"
+        )
     if config.zero_dc and config.family == "mel_band":
         lines.append("zero_dc is on: MSST reads it, melband-roformer-infer keeps the DC bin")
     return lines
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes tuples as the public configs do, for their constructors insist on the type."""
+    """Writes tuples as the public configs do, because their constructors check the type."""
 
 
 _Dumper.add_representer(
@@ -277,7 +279,7 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise UserError(f"cannot be read ({error.strerror})") from None
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"is no readable model config: {one_line(error)}") from None  # PyYAML raises them all
+        raise UserError(f"is not a readable model config: {one_line(error)}") from None  # PyYAML raises them all
     if not isinstance(content, Mapping):
         raise UserError(f"holds {type(content).__name__}: expected a YAML mapping with a model section")
     return content

@@ -6,7 +6,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from wsa_lightning.checkpoints.layout import is_rotary, public_name
+from wsa_lightning.checkpoints.public_names import is_rotary, public_name
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer, RoformerConfig
 
@@ -21,7 +21,7 @@ KNOWN_LAYOUTS = {
         **{**_BAND_SPLIT.to_dict(), "dim": 256, "stems": ("bass", "drums", "other", "vocals", "guitar", "piano")}
     ),
 }
-"""Public models that files are compared with when they fit nothing; their sizes are the published ones."""
+"""Public models, of the published sizes, that a file is compared with if its tensors do not fit."""
 
 
 def shapes_of(state: Mapping[str, Tensor]) -> Shapes:
@@ -37,7 +37,7 @@ def load_exactly(
     Args:
         model: what to fill.
         state: our names to tensors.
-        unexpected: names that have no place in any Roformer, reported with the rest.
+        unexpected: names that no Roformer has, reported with the rest.
         assign: make ``state``'s tensors the model's own instead of copying them.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A Roformer around tensors that already exist: nothing is initialised only to be thrown away."""
+"""A Roformer around tensors that already exist, without initialising parameters first."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -32,7 +32,7 @@ def fill(
     Args:
         config: the architecture.
         state: our names to tensors.
-        unexpected: names that have no place in any Roformer, to be reported with the rest.
+        unexpected: names that no Roformer has, reported with the rest.
         share: take the tensors themselves, dtype included, instead of copies in fp32.
 
     Raises:
@@ -46,13 +46,13 @@ def fill(
         with torch.device(device), _NoInitialisation():
             model = Roformer(config)
     except (RuntimeError, MemoryError) as error:
-        raise UserError(f"the sizes read off the tensors cannot be built: {first_line(error)}") from None
+        raise UserError(f"a model of the sizes read off the tensors cannot be built: {first_line(error)}") from None
     load_exactly(model, state, unexpected=unexpected or (), assign=share)
     return model
 
 
 def _refuse_too_few(config: RoformerConfig, tensors: int) -> None:
-    """Refuse a config with more parts than there are tensors, before time and memory go into building them."""
+    """Refuse a config with more parts than there are tensors, before building them takes time and memory."""
     blocks = config.depth * (config.time_blocks + config.frequency_blocks)
     bands = config.bands * (1 + len(config.stems) * config.mask_hidden_layers)
     if max(blocks, bands) > tensors:

@@ -2,18 +2,19 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Unpack
+from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from wsa_lightning.checkpoints.architecture import infer
 from wsa_lightning.checkpoints.companion import Companion, read_companion
 from wsa_lightning.checkpoints.difference import nearest_layout, shapes_of
 from wsa_lightning.checkpoints.filling import fill
-from wsa_lightning.checkpoints.layout import is_rotary, ours_name, public_name
-from wsa_lightning.checkpoints.reading import check_tensors
-from wsa_lightning.checkpoints.student import to_student
+from wsa_lightning.checkpoints.narrowing import to_student
+from wsa_lightning.checkpoints.public_names import is_rotary, ours_name, public_name
+from wsa_lightning.checkpoints.tensor_files import check_tensors
 from wsa_lightning.checkpoints.variants import refuse_variants
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import PatternOptions, Roformer, RoformerConfig
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 WRAPPERS = ("state", "state_dict", "model_state_dict", "model")
 PREFIXES = ("model.", "module.", "_orig_mod.")
 DEEPEST = 8
-"""Wrappers and prefixes opened at most; a pickled dict can hold itself."""
+"""Wrappers and prefixes opened at most: a pickled dict can contain itself."""
 PAPER_WINDOW = 10
 
 

@@ -1,7 +1,7 @@
-"""Relatives of the Roformers that this project does not compute, told by what they call their parts.
+"""Variants of the Roformers that this project does not support, recognised by the names of their parts.
 
 Names are those of lucidrains' BS-RoFormer, of ZFTurbo's MSST (``models/bs_roformer``), and of the libraries both use
-(hyper-connections, PoPE). A variant opened as a plain Roformer would run and be wrong, so each is refused by name.
+(hyper-connections, PoPE). A variant loaded as a plain Roformer would run and be wrong, so each is refused by name.
 """
 
 import re
@@ -30,7 +30,7 @@ _BY_YAML: dict[str, Callable[[Mapping[str, Any]], Any]] = {
 
 
 def refuse_variants(names: Iterable[str]) -> None:
-    """Raise ``UserError`` with the variant's name if a tensor's name gives one away."""
+    """Raise ``UserError`` with the variant's name if a tensor's name belongs to one."""
     names = sorted(names)
     for variant, pattern in _BY_TENSOR.items():
         if found := next((name for name in names if re.search(pattern, name)), None):
@@ -38,7 +38,7 @@ def refuse_variants(names: Iterable[str]) -> None:
 
 
 def refuse_stated_variants(model: Mapping[str, Any]) -> None:
-    """The same for the ``model`` section of a YAML: skip connections, for one, have no tensors."""
+    """The same for the ``model`` section of a YAML: skip connections, for example, have no tensors."""
     for variant, is_stated in _BY_YAML.items():
         if is_stated(model):
             raise UserError(_refusal(variant, "model section of the YAML"))

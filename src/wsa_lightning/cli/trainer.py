@@ -15,9 +15,10 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from wsa_lightning.atomic import replacing
-from wsa_lightning.checkpoints.files import is_resumable, resolve_path
+from wsa_lightning.checkpoints.model_files import is_resumable, resolve_path
 from wsa_lightning.cli.entry import INTERRUPTED
-from wsa_lightning.cli.table import TRAINER_COMMANDS, example
+from wsa_lightning.cli.messages import OneLineParser
+from wsa_lightning.cli.registry import PROGRAM, TRAINER_COMMANDS, example
 from wsa_lightning.configs import base_config
 from wsa_lightning.errors import UserError
 from wsa_lightning.reliability.checkpoint_io import AtomicCheckpointIO, previous
@@ -39,6 +40,10 @@ from wsa_lightning.training.callbacks.stems import StemWriterCallback
 from wsa_lightning.training.evaluation.callback import EvaluationCallback
 
 TERMINATED = 128 + 15
+
+
+class TrainerParser(OneLineParser, LightningArgumentParser):
+    """Lightning's parser, with errors in one line."""
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -127,8 +132,10 @@ class WsaCLI(LightningCLI):
             raise UserError(f"--ckpt_path: {error}; other model files go to --distillation.teacher") from None
 
     def after_instantiate_classes(self) -> None:
-        """Let the module take its network from a model file, which Lightning could not load as a checkpoint."""
+        """Tell the module where its network comes from."""
         if self._model_file is None:
+            if self.subcommand != "fit":
+                self.model.checkpoint_file = self.config_init[self.subcommand]["ckpt_path"]
             return
         self.config_init[self.subcommand]["ckpt_path"] = None
         self.model.model_file = self._model_file
@@ -185,8 +192,10 @@ def run_trainer() -> None:
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,  # model.optimizer and model.lr_scheduler: the student has no weights yet
+            parser_class=TrainerParser,
             parser_kwargs={
                 **options,
+                "prog": PROGRAM,
                 **{
                     name: {**options, "default_config_files": base, "epilog": f"example: {example(name)}"}
                     for name in TRAINER_COMMANDS

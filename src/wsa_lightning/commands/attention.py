@@ -19,9 +19,9 @@ from wsa_lightning.locality import measure
 from wsa_lightning.locality.findings import config_lines, summary_table, write_report
 from wsa_lightning.models import RoformerConfig
 from wsa_lightning.separation.audio import open_audio
-from wsa_lightning.separation.convert import resampled, to_groups
 from wsa_lightning.separation.inputs import find_songs
 from wsa_lightning.separation.outputs import check_out
+from wsa_lightning.separation.resampling import resampled, to_groups
 
 
 def attention(

@@ -11,8 +11,8 @@ from wsa_lightning.commands.separate import stopped_by_sigterm
 from wsa_lightning.errors import UserError, first_line
 from wsa_lightning.models import Dilation, PatternOptions, Roformer, Window, describe_patterns
 
-Format = Literal["ours", "public", "onnx"]
-SUFFIXES: dict[Format, tuple[str, ...]] = {
+ModelFormat = Literal["ours", "public", "onnx"]
+SUFFIXES: dict[ModelFormat, tuple[str, ...]] = {
     "ours": (".safetensors",),
     "public": (".ckpt", ".pt", ".pth", ".th", ".safetensors"),
     "onnx": (".onnx",),
@@ -26,7 +26,7 @@ def convert(
     window: Window | Literal["keep"] = "keep",
     sinks: int | Literal["keep"] = "keep",
     dilation: Dilation | Literal["keep"] = "keep",
-    format: Format | None = None,
+    format: ModelFormat | None = None,
     config: Path | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -60,7 +60,7 @@ def convert(
         pattern["dilation"] = dilation
     model = load(input, config=config, **pattern)
     if chosen == "onnx":
-        print("capturing the graph: a minute for a small model, some minutes for a large one", flush=True)
+        print("capturing the graph: a minute for a small model, several minutes for a large one", flush=True)
     with stopped_by_sigterm():
         write(model, output, chosen)
     if chosen == "public":
@@ -70,8 +70,8 @@ def convert(
     print(f"{output}: {describe(model)}")
 
 
-def write(model: Roformer, output: Path, format: Format) -> None:
-    """Write the file, or nothing; a place that takes no file is a ``UserError``."""
+def write(model: Roformer, output: Path, format: ModelFormat) -> None:
+    """Write the file, or nothing; ``UserError`` if the folder or the disk does not allow it."""
     try:
         if format == "ours":
             save(model, output)
@@ -80,14 +80,14 @@ def write(model: Roformer, output: Path, format: Format) -> None:
         else:
             save_public(model, output)
     except (OSError, SafetensorError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and format != "public":  # torch.save has no word of its own for a full disk
+        if isinstance(error, RuntimeError) and format != "public":  # torch.save raises RuntimeError for a full disk
             raise
         raise UserError(
             f"{output} cannot be written ({first_line(error)}): make room, or choose another folder"
         ) from None
 
 
-def format_of(output: Path) -> Format:
+def format_of(output: Path) -> ModelFormat:
     """The format a file's suffix stands for."""
     for name, suffixes in SUFFIXES.items():
         if output.suffix in suffixes:

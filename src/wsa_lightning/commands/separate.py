@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from wsa_lightning import checkpoints
-from wsa_lightning.checkpoints.files import file_hash
+from wsa_lightning.checkpoints.model_files import file_hash
 from wsa_lightning.commands.device import find_device
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import describe_patterns

@@ -78,7 +78,7 @@ def _against_teacher(student: Model, scores: dict[str, Any]) -> Model:
         student,
         difference=difference and Interval(difference["mean"], finite_or_none(difference["low"]), finite_or_none(difference["high"])),
         retained=finite_or_none((scores.get("retained") or {}).get("usdr")),
-        reduction=attention["teacher"] / attention["student"],
+        reduction=attention["teacher"] / attention["student"] if all(attention.values()) else None,
     )
 
 

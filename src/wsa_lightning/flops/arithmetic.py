@@ -5,7 +5,7 @@ import math
 from wsa_lightning.attention import attention_flops
 from wsa_lightning.attention.blocked import executed_pairs
 from wsa_lightning.errors import UserError
-from wsa_lightning.flops.report import FlopReport
+from wsa_lightning.flops.flop_report import FlopReport
 from wsa_lightning.models.bands import band_bins
 from wsa_lightning.models.config import RoformerConfig
 
@@ -49,6 +49,7 @@ def closed_form(config: RoformerConfig, seconds: float = 8.0) -> FlopReport:
         },
         stft=stft_flops(config, (1 + len(config.stems)) * config.channels * frames),
         **pairs_of(config, frames),
+        uncounted=(),
     )
 
 

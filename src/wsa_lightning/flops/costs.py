@@ -34,14 +34,15 @@ class Cost:
     factor: float
 
     @property
-    def per_second(self) -> float:
-        """FLOPs of one forward pass per second of its audio."""
-        return self.report.total / self.report.seconds
+    def per_second(self) -> float | None:
+        """FLOPs of one forward pass per second of its audio; None if an operator was not counted."""
+        total = self.report.known_total
+        return None if total is None else total / self.report.seconds
 
     @property
-    def per_second_of_song(self) -> float:
-        """FLOPs per second of a long song, including the separation's overlap."""
-        return self.per_second * self.factor
+    def per_second_of_song(self) -> float | None:
+        """FLOPs per second of a long song, including the separation's overlap; None if an operator was not counted."""
+        return None if self.per_second is None else self.per_second * self.factor
 
     def row(self) -> dict[str, Any]:
         """A row of ``flops.csv``; FLOPs, not GFLOPs."""
@@ -55,11 +56,11 @@ class Cost:
             "pairs_exact": report.exact_pairs,
             "pairs_executed": report.executed_pairs,
             "time_attention_paper": report.time_attention_paper,
-            "time_attention_exact": report.time_attention,
+            "time_attention_exact": report.known_time_attention,
             "time_attention_executed": report.time_attention_executed,
             "frequency_attention": report.frequency_attention,
             "linear": report.linear,
-            "total": report.total,
+            "total": report.known_total,
             "stft": report.stft,
             "total_per_second_of_audio": self.per_second,
             "separation_factor": self.factor,
@@ -115,8 +116,9 @@ def cost_table(teacher: Cost, student: Cost) -> Table:
         full, windowed = getattr(theirs, name), getattr(ours, name)
         table.add_row(label, f"{full:,}", f"{windowed:,}", f"{full / windowed:.1f}")
 
-    def giga(label: str, full: float, windowed: float, digits: int = 2) -> None:
-        table.add_row(label, _giga(full), _giga(windowed), f"{full / windowed:.{digits}f}")
+    def giga(label: str, full: float | None, windowed: float | None, digits: int = 2) -> None:
+        ratio = f"{full / windowed:.{digits}f}" if full is not None and windowed else "n/a"
+        table.add_row(label, _giga(full), _giga(windowed), ratio)
 
     pairs("the paper's T (w + S)", "paper_pairs")
     pairs("allowed by the mask", "exact_pairs")
@@ -124,11 +126,11 @@ def cost_table(teacher: Cost, student: Cost) -> Table:
     table.add_section()
     table.add_row("[bold]GFLOP[/]")
     giga("time attention, paper's pairs", theirs.time_attention_paper, ours.time_attention_paper, 1)
-    giga("time attention, mask's pairs", theirs.time_attention, ours.time_attention, 1)
+    giga("time attention, mask's pairs", theirs.known_time_attention, ours.known_time_attention, 1)
     giga("time attention, executed", theirs.time_attention_executed, ours.time_attention_executed, 1)
     giga("frequency attention", theirs.frequency_attention, ours.frequency_attention)
     giga("linear layers", theirs.linear, ours.linear)
-    giga("total, mask's pairs", theirs.total, ours.total)
+    giga("total, mask's pairs", theirs.known_total, ours.known_total)
     giga("STFT, inverse: not in total", theirs.stft, ours.stft)
     table.add_section()
     table.add_row("[bold]GFLOP per second of audio[/]")
@@ -138,7 +140,9 @@ def cost_table(teacher: Cost, student: Cost) -> Table:
     return table
 
 
-def _giga(flops: float) -> str:
+def _giga(flops: float | None) -> str:
+    if flops is None:
+        return "n/a"
     return f"{flops / 1e9:,.1f}" if flops >= 1e12 else f"{flops / 1e9:.3f}"
 
 

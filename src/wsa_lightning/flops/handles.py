@@ -1,6 +1,7 @@
 """How many multiply-accumulates an operator in a trace makes, and which operators make none."""
 
 import math
+from collections import Counter
 from typing import Any
 
 from fvcore.nn.jit_handles import get_shape, linear_flop_jit
@@ -15,29 +16,34 @@ FREE_OPERATORS = (
 """ATen operators without a matrix product, besides those that fvcore ignores by itself."""
 
 
+def _unknown(operator: str) -> Counter[str]:
+    """A handle's answer for an operator whose multiply-accumulates it cannot tell."""
+    return Counter({operator: math.inf})
+
+
 def _attention_macs(inputs: list[Any], outputs: list[Any]) -> int:
     """fvcore's handle: multiply-accumulates of QK^T and PV over the allowed pairs of every sequence."""
     sequences, heads, _, dim_head = get_shape(inputs[0])
     return attention_flops(sequences * inputs[3].toIValue(), heads, dim_head) // 2
 
 
-def _sdpa_macs(inputs: list[Any], outputs: list[Any]) -> int:
+def _sdpa_macs(inputs: list[Any], outputs: list[Any]) -> int | Counter[str]:
     """PyTorch's own attention without a mask; what a mask allows cannot be read off its shape."""
     mask, causal = inputs[3], inputs[5]
     if mask.type().kind() != "NoneType" or causal.toIValue():
-        raise RuntimeError("cannot count scaled_dot_product_attention with a mask: call windowed_sink_attention")
+        return _unknown("aten::scaled_dot_product_attention with a mask")
     *batch, queries, dim_head = get_shape(inputs[0])
     keys, width = get_shape(inputs[2])[-2:]
     return math.prod(batch) * queries * keys * (dim_head + width)
 
 
-def _einsum_macs(inputs: list[Any], outputs: list[Any]) -> int:
-    """Two operands: one multiply-accumulate a combination of the indices that take part; a mere product is free."""
+def _einsum_macs(inputs: list[Any], outputs: list[Any]) -> int | Counter[str]:
+    """Two operands: one multiply-accumulate per combination of the indices involved; an elementwise product is free."""
     equation = inputs[0].toIValue().replace(" ", "")
     shapes = [get_shape(operand) for operand in inputs[1].node().inputs()]
     terms, _, result = equation.partition("->")
     if len(shapes) != 2 or "->" not in equation or "." in equation:
-        raise RuntimeError(f"cannot count einsum {equation!r}: expected two operands, named indices and a result")
+        return _unknown(f"aten::einsum {equation!r}")
     left, right = (dict(zip(term, shape, strict=True)) for term, shape in zip(terms.split(","), shapes, strict=True))
     # An index of one operand alone that is not in the result is summed before the product.
     contracted = (left.keys() & right.keys()) - set(result)

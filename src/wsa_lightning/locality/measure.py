@@ -1,7 +1,7 @@
-"""Attention weights of every head, summarised as they are computed: no map of a whole song is ever held.
+"""Attention weights of every head, summarised as they are computed: the map of a whole song is never in memory.
 
 An ``Observer`` takes the place of an attention's backend. It recomputes the softmax for a block of queries at a
-time, adds it to its sums, and lets the real backend compute the result, so that the model runs as it always does.
+time, adds it to its sums, and calls the real backend for the result, so that the model runs unchanged.
 """
 
 import math
@@ -59,7 +59,7 @@ class HeadStatistics:
     positions: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; the map is a picture's matter and stays out."""
+        """Plain data for JSON; without the map, which is for figures."""
         return {
             "axis": self.axis,
             "layer": self.layer,

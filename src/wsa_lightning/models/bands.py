@@ -31,7 +31,7 @@ def mel_band_bins(config: RoformerConfig) -> list[list[int]]:
 
 
 def band_bins(config: RoformerConfig) -> list[list[int]]:
-    """The bins of every band, in order of the bands; every bin lies in one at least."""
+    """The bins of every band, in order of the bands; every bin lies in at least one."""
     if config.family == "mel_band":
         bins = mel_band_bins(config)
     else:
@@ -82,7 +82,7 @@ class BandSplit(nn.Module):
     def mean_feature(self) -> Tensor:
         """The expected token of every band, (K, D), known without audio.
 
-        The phase of a spectrum is as often one way as the other, so the normed bins average to zero and the mean
+        Phases are uniform on average, so the normed bins average to zero and the mean
         of ``Linear(norm(bins))`` is the Linear's bias.
         """
         return torch.stack([p.view(-1) for name, p in self.linears.named_parameters() if name.endswith("bias")])

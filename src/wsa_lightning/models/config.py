@@ -3,7 +3,9 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict
+
+from typing_extensions import Unpack
 
 from wsa_lightning.attention import Pattern
 from wsa_lightning.errors import UserError

@@ -12,18 +12,18 @@ def rotary_frequencies(dim_head: int, device: torch.device | str | None = None) 
 
 
 class Rotary(nn.Module):
-    """Turns pair i of a query or key at position p by p / theta^(2i / dim_head)."""
+    """Rotates pair i of a query or key at position p by p / theta^(2i / dim_head)."""
 
     frequencies: Tensor
 
     def __init__(self, dim_head: int) -> None:
         super().__init__()
-        # Computed on the CPU, as is the STFT's window: on meta PyTorch would load its compiler to trace it.
+        # Computed on the CPU, like the STFT's window: on meta, PyTorch would load its compiler to trace it.
         frequencies = rotary_frequencies(dim_head, "cpu").to(torch.get_default_device())
         self.register_buffer("frequencies", frequencies, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., positions, heads, dim_head) -> the same, turned; in fp32, for positions exceed what fp16 can hold."""
+        """(..., positions, heads, dim_head) -> the same, rotated, in fp32: positions exceed what fp16 can hold."""
         position = torch.arange(x.shape[-3], device=x.device, dtype=torch.float32)
         angle = position[:, None, None] * self.frequencies.float()  # (L, 1, E / 2)
         cos, sin = angle.cos(), angle.sin()
@@ -31,8 +31,8 @@ class Rotary(nn.Module):
         if torch.compiler.is_compiling():
             # A compiler fuses the real formula, and exports have no complex numbers.
             re, im = pairs.unbind(-1)
-            turned = torch.stack((re * cos - im * sin, im * cos + re * sin), dim=-1)
+            rotated = torch.stack((re * cos - im * sin, im * cos + re * sin), dim=-1)
         else:
             # A pair is a complex number, and one complex product is a single pass over memory.
-            turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.complex(cos, sin))
-        return turned.flatten(-2).to(x.dtype)
+            rotated = torch.view_as_real(torch.view_as_complex(pairs) * torch.complex(cos, sin))
+        return rotated.flatten(-2).to(x.dtype)

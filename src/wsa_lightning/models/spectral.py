@@ -10,7 +10,7 @@ from wsa_lightning.models.config import RoformerConfig
 class Spectral(nn.Module):
     """STFT and inverse with a periodic Hann window, centre padding by reflection, not normalised.
 
-    Runs in fp32 whatever the autocast, for half precision loses quiet partials beside loud ones.
+    Runs in fp32 under any autocast, because half precision loses quiet partials beside loud ones.
     """
 
     hann: Tensor

@@ -16,7 +16,7 @@ TAPS = ("hidden", "attention")
 
 @contextmanager
 def tapped(model: Roformer, taps: Collection[str]) -> Iterator[dict[str, list[Tensor]]]:
-    """Keep what passes the taps while the context is open; one forward pass fills each list, layer by layer.
+    """Record what passes the taps while the context is open; one forward pass fills each list, layer by layer.
 
     Sinks are cut off, so that a student's tensors have the shapes of its teacher's.
 

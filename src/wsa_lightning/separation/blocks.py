@@ -5,8 +5,8 @@ A teacher sees everything in a block and is unsure at its edges, so its blocks o
     block 1   /‾‾‾‾\\
     block 2      /‾‾‾‾\\
 
-A student hears no further than its receptive field, so a block needs only that much beside what it is there for (the
-halo, drawn as dots). There its output is dropped; between the halos the blocks fade:
+A student hears no further than its receptive field, so a block needs only that much context on either side (the halo,
+drawn as dots). There its output is dropped; between the halos the blocks fade:
 
     block 1   ‾‾‾‾‾‾‾‾\\....
     block 2       ..../‾‾‾‾‾‾‾‾\\....

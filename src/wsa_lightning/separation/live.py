@@ -1,4 +1,4 @@
-"""Stems while the music plays: blocks of any size in, what is ready out, state and lateness bounded."""
+"""Stems while the music plays: blocks of any size in, what is ready out, with bounded state and latency."""
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ class LiveSeparator:
 
     Args:
         model: windowed, on any device; it is put into evaluation mode.
-        step_frames: STFT frames computed at once; more are cheaper, and later by a hop each.
+        step_frames: STFT frames computed at once; more are cheaper, and each adds a hop of latency.
         memory_seconds: the past that the sinks see (``experiments/separation_blocks`` compares some).
 
     Raises:

@@ -1,7 +1,7 @@
 """The Roformer's layers over a sequence that never ends: every frame is computed once, as soon as it can be.
 
 A frame's time attention needs the keys and values of half a window of frames after it (times the dilation), so each
-attention answers for its frames so much late, and keeps the keys and values of the past. Rotary attention depends on
+attention returns its frames that much later, and keeps the keys and values of the past. Rotary attention depends on
 differences of positions alone, so the position of a frame is its number in the stream.
 
 Sinks see a whole song offline. Here they see the past: before every step they start again from their learned tokens,
@@ -33,7 +33,7 @@ class LiveLayers:
         self._layers = [_LiveLayer(cast(Layer, layer), model.config, memory) for layer in model.layers]
 
     def step(self, tokens: Tensor, *, last: bool = False) -> Tensor:
-        """Tokens (new, K, D) of new frames -> tokens (ready, K, D) of the oldest frames not yet answered for."""
+        """Tokens (new, K, D) of new frames -> tokens (ready, K, D) of the oldest frames not yet returned."""
         config = self.model.config
         sinks = self.model.sinks if config.sinks else tokens.new_zeros(0, config.bands, config.dim)  # (S, K, D)
         for layer in self._layers:
@@ -44,7 +44,7 @@ class LiveLayers:
 
 
 class _LiveLayer:
-    """Attention along time, late by its reach a block, then across the bands, in no time."""
+    """Attention along time, delayed by its reach in every block, then across the bands, without delay."""
 
     def __init__(self, layer: Layer, config: RoformerConfig, memory: int) -> None:
         self._layer = layer

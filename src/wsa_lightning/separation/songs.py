@@ -13,8 +13,8 @@ from torch import Tensor
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer, RoformerConfig
 from wsa_lightning.separation.audio import Audio, open_audio
-from wsa_lightning.separation.convert import from_groups, resampled, to_groups
 from wsa_lightning.separation.outputs import Level, StemFiles, StemFormat
+from wsa_lightning.separation.resampling import from_groups, resampled, to_groups
 from wsa_lightning.separation.stream import Precision, separate_stream
 
 INSTRUMENTAL = "instrumental"

@@ -63,9 +63,9 @@ class MUSDBDataModule(SeparationDataModule):
             {
                 "root": None if root is None else str(root),
                 "stems": list(stems),
-                "chunk_seconds": float(chunk_seconds),
-                "batch_size": int(batch_size),
-                "seed": int(seed),
+                "chunk_seconds": chunk_seconds,
+                "batch_size": batch_size,
+                "seed": seed,
                 "augmentation": asdict(augmentation) | {"gain": list(augmentation.gain)},
             }
         )

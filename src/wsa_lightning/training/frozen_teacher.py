@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wsa_lightning.checkpoints import load
-from wsa_lightning.checkpoints.files import file_hash
+from wsa_lightning.checkpoints.model_files import file_hash
 from wsa_lightning.losses import Taught
 from wsa_lightning.models import Roformer
 from wsa_lightning.models.taps import TAPS, tapped

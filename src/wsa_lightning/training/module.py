@@ -15,7 +15,7 @@ from torch import Tensor
 
 from wsa_lightning.checkpoints import load
 from wsa_lightning.checkpoints.difference import load_exactly
-from wsa_lightning.checkpoints.reading import METADATA_KEY, network_state, read
+from wsa_lightning.checkpoints.tensor_files import METADATA_KEY, network_state, read
 from wsa_lightning.errors import UserError
 from wsa_lightning.losses import Estimate, Loss, Taught
 from wsa_lightning.metrics import UsdrPerTrack
@@ -52,6 +52,8 @@ class SeparationModule(L.LightningModule):
         net: the network, which ``configure_model`` makes.
         teacher: the teacher that ``DistillationCallback`` owns; None without one.
         model_file: a model file to take the network from, whatever the options say; None for none.
+        checkpoint_file: the Lightning checkpoint that will be validated, tested or predicted with, whose architecture
+            is taken (Lightning tells its path too late); None for none.
     """
 
     net: Roformer
@@ -77,6 +79,7 @@ class SeparationModule(L.LightningModule):
         self.backend, self.activation_checkpointing, self.compiled = backend, activation_checkpointing, compile
         self.teacher: FrozenTeacher | None = None
         self.model_file: str | None = None
+        self.checkpoint_file: str | None = None
         self._taught: Taught | None = None
         self._terms: dict[str, Tensor] = {}
 
@@ -116,12 +119,12 @@ class SeparationModule(L.LightningModule):
     def _network_source(self) -> Roformer | RoformerConfig:
         if self.model_file is not None:
             return load(self.model_file)
-        path = self.trainer.ckpt_path
-        if self.trainer.state.fn != TrainerFn.FITTING and path is not None and Path(path).is_file():
-            _, config = read(Path(path))
-            if config is not None:
-                return self.adapted(RoformerConfig.from_dict(config))
-        return self.initial_network()
+        if self.checkpoint_file is None:
+            return self.initial_network()
+        _, config = read(Path(self.checkpoint_file))
+        if config is None:
+            raise UserError(f"{self.checkpoint_file} was not written by wsa-lightning: expected one of its checkpoints")
+        return self.adapted(RoformerConfig.from_dict(config))
 
     def _fit_to_data(self, data: SeparationDataModule) -> None:
         config = self.net.config

@@ -27,8 +27,7 @@ class WarmupCosine(LRScheduler):
         final_fraction: ClosedUnitInterval = 0.05,
         total_steps: PositiveInt | None = None,
     ) -> None:
-        self.warmup_steps, self.final_fraction = int(warmup_steps), float(final_fraction)  # plain, for checkpoints
-        self.total_steps = None if total_steps is None else int(total_steps)
+        self.warmup_steps, self.final_fraction, self.total_steps = warmup_steps, final_fraction, total_steps
         super().__init__(optimizer)
 
     def factor(self, step: int) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from wsa_lightning.checkpoints import to_student
-from wsa_lightning.checkpoints.student import SINK_STARTS
+from wsa_lightning.checkpoints.narrowing import SINK_STARTS
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Dilation, Roformer, RoformerConfig, Window, describe_patterns
 from wsa_lightning.training.module import SeparationModule

@@ -18,8 +18,8 @@ from wsa_lightning.training.module import SeparationModule
 class WindowAnnealingCallback(L.Callback):
     """Trains with wide windows first: ``windows`` in turn for ``steps`` optimizer steps in all, then the student's own.
 
-    A layer never trains with less reach than its own: a dilated one has its own pattern once that reaches as far, and a
-    plain window before. Validation, checkpoints and the exported model always have the student's own windows.
+    A layer never trains with less reach than its own: a dilated layer has a plain window as long as that reaches
+    further than its own pattern. Validation, checkpoints and the exported model always have the student's own windows.
 
     Args:
         windows: the wider windows in frames, from wide to narrow; empty for none.
@@ -73,7 +73,7 @@ class WindowAnnealingCallback(L.Callback):
 
 
 def _end_within(module: SeparationModule, key: str, steps: int) -> None:
-    """Refuse a phase that leaves no step of the training for what it prepares."""
+    """Refuse a phase that takes all of the training."""
     if steps >= (planned := module.planned_steps()):
         raise UserError(f"{key} is {steps}, but the whole training has {planned} steps: expected fewer than that")
 

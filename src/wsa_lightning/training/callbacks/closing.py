@@ -12,7 +12,7 @@ from rich.table import Table
 from wsa_lightning.atomic import write_json
 from wsa_lightning.checkpoints import save
 from wsa_lightning.reliability.internals import find_callback, is_dry_run
-from wsa_lightning.training.callbacks.flops import FlopCounterCallback
+from wsa_lightning.training.callbacks.flops import FlopCounterCallback, giga
 from wsa_lightning.training.media import log_hyperparameters
 from wsa_lightning.training.module import SeparationModule
 
@@ -113,15 +113,11 @@ def _score_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
 def _flop_rows(flops: FlopCounterCallback) -> list[tuple[str, ...]]:
     """(label, teacher, student, ratio) of what was counted."""
     rows: list[tuple[str, ...]] = []
-    for label, name in (("time attention", "time_attention"), ("linear and all attention", "total")):
-        own, theirs = getattr(flops.student, name, 0), getattr(flops.teacher, name, None)
-        ratio = f"1 / {theirs / own:.2f}" if theirs else ""
-        rows.append((f"{label}, GFLOP in {flops.seconds:g} s", _giga(theirs), _giga(own), ratio))
+    for label, name in (("time attention", "attention"), ("linear and all attention", "total")):
+        own, theirs = flops.figures.get(f"flops/{name}"), flops.figures.get(f"flops/teacher_{name}")
+        ratio = f"1 / {theirs / own:.2f}" if theirs and own else ""
+        rows.append((f"{label}, GFLOP in {flops.seconds:g} s", giga(theirs), giga(own), ratio))
     return rows
-
-
-def _giga(value: float | None) -> str:
-    return "" if value is None else f"{value / 1e9:.3f}"
 
 
 def _number(value: float | None) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 
-from wsa_lightning.checkpoints.files import resolve_path
+from wsa_lightning.checkpoints.model_files import resolve_path
 from wsa_lightning.errors import UserError
 from wsa_lightning.training.frozen_teacher import FrozenTeacher
 from wsa_lightning.training.student import StudentModule

@@ -1,22 +1,29 @@
 """FLOPs of teacher and student, counted before training and logged beside the scores."""
 
+import logging
+
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from wsa_lightning.flops import FlopReport, count
+from wsa_lightning.models import Roformer
 from wsa_lightning.ranges import PositiveFloat
 from wsa_lightning.training.module import SeparationModule
+
+logger = logging.getLogger(__name__)
 
 
 class FlopCounterCallback(L.Callback):
     """Counts with fvcore (2 FLOPs a multiply-accumulate) and logs at step 0.
 
     ``flops/attention``: QK^T and PV of the time attention over the pairs the mask allows, exactly.
-    ``flops/total``: all linear layers and all attention; the STFT is not in it.
+    ``flops/total``: all linear layers and all attention, without the STFT.
     ``flops/teacher_attention``, ``flops/teacher_total``: the teacher's.
     ``flops/attention_reduction``: teacher / student of the first.
-    ``flops/attention_reduction_paper``: T / (w + S), the paper's count, which forgets that a window of w frames
+    ``flops/attention_reduction_paper``: T / (w + S), the paper's count, which ignores that a window of w frames
     holds w + 1 keys and that sinks see everything; of several windows, w is the mean.
+
+    A figure that lacks an operator nobody counts is a warning and n/a, and is not logged.
 
     Args:
         seconds: length of the audio counted.
@@ -33,23 +40,38 @@ class FlopCounterCallback(L.Callback):
         """Count and log."""
         if not isinstance(pl_module, SeparationModule):
             return
-        self.student = count(pl_module.net, self.seconds)
-        self.figures = {
-            "flops/attention": float(self.student.time_attention),
-            "flops/total": float(self.student.total),
-        }
+        self.student, self.teacher = self._count(pl_module.net, "model"), None
+        self.figures = _figures(self.student, "")
         if pl_module.teacher is not None:
-            self.teacher = count(pl_module.teacher.network, self.seconds)
-            self.figures |= {
-                "flops/teacher_attention": float(self.teacher.time_attention),
-                "flops/teacher_total": float(self.teacher.total),
-                "flops/attention_reduction": self.teacher.time_attention / self.student.time_attention,
-                "flops/attention_reduction_paper": self.student.frames**2 / self.student.paper_pairs,
-            }
-        for logger in trainer.loggers:
-            logger.log_metrics(self.figures, step=trainer.global_step)
+            self.teacher = self._count(pl_module.teacher.network, "teacher")
+            self.figures |= _figures(self.teacher, "teacher_")
+            theirs, own = (self.figures.get(f"flops/{name}") for name in ("teacher_attention", "attention"))
+            if theirs and own:
+                self.figures["flops/attention_reduction"] = theirs / own
+                self.figures["flops/attention_reduction_paper"] = self.student.frames**2 / self.student.paper_pairs
+        for run_logger in trainer.loggers:
+            run_logger.log_metrics(self.figures, step=trainer.global_step)
         parameters = sum(parameter.numel() for parameter in pl_module.net.parameters())
         rank_zero_info(
-            f"{parameters / 1e6:.2f} M parameters, {self.student.time_attention / 1e9:.3f} GFLOP of time attention and "
-            f"{self.student.total / 1e9:.3f} GFLOP in all for {self.seconds:g} s"
+            f"{parameters / 1e6:.2f} M parameters, {giga(self.figures.get('flops/attention'))} GFLOP of time attention "
+            f"and {giga(self.figures.get('flops/total'))} GFLOP in all for {self.seconds:g} s"
         )
+
+    def _count(self, model: Roformer, role: str) -> FlopReport:
+        """The report, with a warning of one line if something in it could not be counted."""
+        report = count(model, self.seconds)
+        if report.uncounted:
+            operators = ", ".join(map(str, report.uncounted[:3])) + (" ..." if len(report.uncounted) > 3 else "")
+            logger.warning("FLOPs of the %s: n/a where they would include what is not counted: %s", role, operators)
+        return report
+
+
+def giga(flops: float | None) -> str:
+    """FLOPs in units of 1e9, or n/a."""
+    return "n/a" if flops is None else f"{flops / 1e9:.3f}"
+
+
+def _figures(report: FlopReport, prefix: str) -> dict[str, float]:
+    """The figures that are complete, under their TensorBoard tags."""
+    known = {"attention": report.known_time_attention, "total": report.known_total}
+    return {f"flops/{prefix}{name}": float(flops) for name, flops in known.items() if flops is not None}

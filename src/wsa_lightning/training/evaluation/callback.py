@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from rich.console import Console
 from torch import Tensor
 
-from wsa_lightning.checkpoints.files import file_hash
+from wsa_lightning.checkpoints.model_files import file_hash
 from wsa_lightning.errors import UserError
 from wsa_lightning.machine import cache_folder
 from wsa_lightning.metrics import DEFINITIONS, ScoresPerTrack, score_track

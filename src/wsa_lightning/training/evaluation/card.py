@@ -36,8 +36,8 @@ class ModelCard:
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "flops": {
                 "seconds": report.seconds,
-                "total": report.total,
-                "time_attention": report.time_attention,
+                "total": report.known_total,
+                "time_attention": report.known_time_attention,
                 "per_second_of_audio": per_second,
             },
         }

@@ -23,15 +23,15 @@ def resampled(pieces: Pieces, channels: int, source: int, target: int) -> Iterat
 
 
 def to_groups(piece: NDArray[np.float32], channels: int) -> Tensor:
-    """A file's channels (n, any) as songs of ``channels`` each, (G, channels, n); the last channel fills up."""
-    audio = torch.from_numpy(np.array(piece.T, order="C"))  # (any, n); a copy, for what ffmpeg gave is read-only
+    """A file's channels (n, any) as songs of ``channels`` each, (G, channels, n); the last channel is repeated."""
+    audio = torch.from_numpy(np.array(piece.T, order="C"))  # (any, n); a copy, because what ffmpeg gave is read-only
     missing = -len(audio) % channels
     audio = torch.cat((audio, audio[-1:].expand(missing, -1)))
     return audio.unflatten(0, (-1, channels))
 
 
 def from_groups(stems: Tensor, channels: int) -> NDArray[np.float32]:
-    """The reverse for stems, (G, stems, C, n) -> (n, stems, channels): what was doubled is averaged."""
+    """The reverse for stems, (G, stems, C, n) -> (n, stems, channels): a repeated channel is averaged."""
     audio = stems.transpose(0, 1).flatten(1, 2).float().cpu()  # (stems, G C, n)
     doubled = audio[:, channels - 1 :].mean(1, keepdim=True)
     audio = torch.cat((audio[:, : channels - 1], doubled), dim=1)  # (stems, channels, n)

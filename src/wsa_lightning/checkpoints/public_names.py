@@ -1,4 +1,4 @@
-"""The public parameter names, and ours, both ways: a table of patterns and nothing else.
+"""The public parameter names and ours, in both directions: a table of patterns and nothing else.
 
 Public names are those of the released Mel-Band-RoFormer and BS-RoFormer weights and of the paper's student.
 ``rotary_embed.freqs`` has no counterpart here: it is a constant, checked on reading and written on request.

@@ -1,4 +1,4 @@
-"""Bytes to tensors, and to tensors only: which kind of file it is, by its first bytes, and what is wrong with it."""
+"""Bytes to tensors, and to tensors only: the kind of file, by its first bytes, and what is wrong with it."""
 
 import json
 import pickle
@@ -21,7 +21,7 @@ _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _NO_MODEL = {
     b"version https://git-lfs": "is a Git LFS pointer, not the model: fetch it with `git lfs pull`",
     b"<": "is a web page, not the model: download the file itself",
-    b"\x08": "may be an ONNX model: convert writes those, and nothing here reads them",
+    b"\x08": "may be an ONNX model: convert writes those, but does not read them",
 }
 
 
@@ -29,10 +29,10 @@ def read(file: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Tensors (or a wrapped public dict) mapped from a file, and its config if the file is ours.
 
     The tensors stay mapped: they take memory when they are first used, and the file must not be changed in place
-    (replacing it is fine) while they live.
+    (replacing it is fine) while they exist.
 
     Raises:
-        UserError: the file is empty, cut short, no model, or holds more than tensors.
+        UserError: the file is empty, cut short, not a model, or holds more than tensors.
     """
     with file.open("rb") as stream:
         head = stream.read(64)
@@ -45,14 +45,14 @@ def read(file: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
     for magic, what in _NO_MODEL.items():
         if head.lstrip().startswith(magic):
             raise UserError(what)
-    raise UserError(f"is no model file: it begins with {head[:8]!r}; expected safetensors or a PyTorch checkpoint")
+    raise UserError(f"is not a model file: it begins with {head[:8]!r}; expected safetensors or a PyTorch checkpoint")
 
 
 def check_tensors(state: Mapping[str, Any]) -> None:
-    """Raise ``UserError`` for what is no plain floating-point tensor, or has more numbers than the file holds."""
+    """Raise ``UserError`` for what is not a plain floating-point tensor, or has more numbers than the file holds."""
     for name, tensor in state.items():
         if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
-            raise UserError(f"{name} is no plain tensor: expected names to tensors")
+            raise UserError(f"{name} is not a plain tensor: expected names to tensors")
         if not tensor.is_floating_point():
             raise UserError(f"{name} is {tensor.dtype}: expected floating point, quantised files are not supported")
         if not tensor.is_meta and tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
@@ -74,7 +74,9 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Any], dict[str, Any] | None
             metadata = tensors.metadata() or {}
             state: dict[str, Any] = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise UserError(f"is no whole safetensors file ({first_line(error)}): download or write it again") from None
+        raise UserError(
+            f"is not a complete safetensors file ({first_line(error)}): download or write it again"
+        ) from None
     if METADATA_KEY not in metadata:
         return state, None
     try:
@@ -84,7 +86,7 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Any], dict[str, Any] | None
 
 
 def _can_be_mapped(file: Path) -> bool:
-    """Whether a PyTorch file is a zip of plain records; ``torch.load`` takes the suffix of safetensors at its word."""
+    """Whether a PyTorch file is a zip of plain records; ``torch.load`` goes by the suffix of safetensors."""
     try:
         with zipfile.ZipFile(file) as archive:
             plain = all(record.compress_type == zipfile.ZIP_STORED for record in archive.infolist())
@@ -98,9 +100,11 @@ def _read_torch(file: Path, *, mapped: bool) -> tuple[dict[str, Any], dict[str, 
         with file.open("rb") as stream, torch.serialization.safe_globals(_numpy_scalars()):
             checkpoint = torch.load(file if mapped else stream, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
-        raise UserError(f"is refused: it holds more than tensors, or is no checkpoint ({first_line(error)})") from None
+        raise UserError(
+            f"is refused: it holds more than tensors, or is not a checkpoint ({first_line(error)})"
+        ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
-        raise UserError(f"is no whole checkpoint ({first_line(error)}): download or write it again") from None
+        raise UserError(f"is not a complete checkpoint ({first_line(error)}): download or write it again") from None
     if not isinstance(checkpoint, Mapping):
         raise UserError(f"holds {type(checkpoint).__name__}: expected a state dict")
     if METADATA_KEY not in checkpoint:
@@ -112,7 +116,7 @@ def _read_torch(file: Path, *, mapped: bool) -> tuple[dict[str, Any], dict[str, 
 
 
 def _numpy_scalars() -> list[Any]:
-    """NumPy's numbers: MSST keeps its scores beside the weights as such. They are data, and cannot run anything."""
+    """NumPy's scalars: MSST stores its scores beside the weights as such. They are data and cannot run code."""
     scalar = np.float64(0).__reduce__()[0]
     kinds = {type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)}
     return [

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from tests import golden
 from tests.conftest import TINY
 from wsa_lightning.checkpoints import from_public, load, save, save_public, to_public, to_student
-from wsa_lightning.checkpoints.files import METADATA_KEY, is_resumable
+from wsa_lightning.checkpoints.model_files import METADATA_KEY, is_resumable
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer, RoformerConfig
 

@@ -6,17 +6,18 @@ import logging
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from typing_extensions import Unpack
 
 from wsa_lightning.atomic import replacing
 from wsa_lightning.checkpoints.companion import Companion, companion_yaml, find_companion, read_companion
 from wsa_lightning.checkpoints.filling import fill
+from wsa_lightning.checkpoints.narrowing import to_student
 from wsa_lightning.checkpoints.public import check_agreement, from_public, to_public
-from wsa_lightning.checkpoints.reading import METADATA_KEY, check_tensors, read
-from wsa_lightning.checkpoints.student import to_student
+from wsa_lightning.checkpoints.tensor_files import METADATA_KEY, check_tensors, read
 from wsa_lightning.errors import UserError, one_line
 from wsa_lightning.models import PatternOptions, Roformer, RoformerConfig
 
@@ -44,7 +45,7 @@ def load(path: Path | str, *, config: Companion | None = None, **pattern: Unpack
     """A Roformer in fp32 on the CPU, from any model file we know, recognised by its content.
 
     Tensors stay mapped from the file and take memory when they are first used: do not change the file in place
-    while the model lives (replacing it, as every writer here does, is fine).
+    while the model exists (replacing it, as every writer here does, is fine).
 
     Args:
         path: our ``.safetensors`` or Lightning ``.ckpt``, a public checkpoint, or the name of a shipped model.
@@ -67,7 +68,9 @@ def load(path: Path | str, *, config: Companion | None = None, **pattern: Unpack
             companion = config if config is not None else find_companion(file)
             model = from_public(content, config=companion, share=True, **pattern)
             if companion is None:
-                logger.warning("no YAML beside %s: taking hop 441 and a zeroed DC bin; config= says otherwise", path)
+                logger.warning(
+                    "no YAML beside %s: assuming hop 441 and a zeroed DC bin; pass config= for other values", path
+                )
         if any(parameter.is_meta for parameter in model.parameters()):
             raise UserError("holds tensors without their numbers: save the model from a device that has them")
     except (UserError, OSError) as error:
@@ -77,7 +80,7 @@ def load(path: Path | str, *, config: Companion | None = None, **pattern: Unpack
 
 
 def _our_model(state: Mapping[str, Any], own_config: dict[str, Any], config: Companion | None) -> Roformer:
-    """The model in one of our own files; a YAML, where one is named, must agree."""
+    """The model in one of our own files; a YAML that is passed must agree."""
     architecture = RoformerConfig.from_dict(own_config)
     check_agreement(read_companion(config), architecture.__dict__, "file's own config")
     check_tensors(state)
@@ -85,11 +88,11 @@ def _our_model(state: Mapping[str, Any], own_config: dict[str, Any], config: Com
 
 
 def is_resumable(path: Path) -> bool:
-    """Whether a file is a Lightning checkpoint of this project; a look at its index, no tensor is read."""
+    """Whether a file is a Lightning checkpoint of this project; reads its index, and no tensor."""
     try:
         with zipfile.ZipFile(path) as archive:
             indices = [archive.read(name) for name in archive.namelist() if name.endswith("/data.pkl")]
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError):  # no zip, or one that PyTorch did not write
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError):  # not a zip, or one that PyTorch did not write
         return False
     return any(b"pytorch-lightning_version" in index and METADATA_KEY.encode() in index for index in indices)
 

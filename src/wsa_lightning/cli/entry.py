@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterable
+from importlib import import_module
 
 from omegaconf.errors import OmegaConfBaseException
 
@@ -13,6 +15,8 @@ from wsa_lightning.errors import UserError, first_line, is_out_of_memory
 
 INTERRUPTED = 128 + 2
 BROKEN_PIPE = 128 + 13
+PLUGINS = "WSA_LIGHTNING_PLUGINS"
+"""Environment variable that names modules to import before any command, separated by commas."""
 
 
 def main() -> None:
@@ -28,6 +32,22 @@ def main() -> None:
         sys.exit(BROKEN_PIPE)
 
 
+def import_plugins(names: Iterable[str]) -> None:
+    """Import modules that register loss terms, metrics or time mixers of their own.
+
+    Raises:
+        UserError: a module that cannot be found.
+    """
+    for name in names:
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"plugins: {name} cannot be imported ({error}): name a module that is installed, or start from the "
+                "folder that holds it"
+            ) from error
+
+
 def run(words: list[str]) -> None:
     """Run the command that ``words`` name."""
     if not words or words[0] in ("-h", "--help", "help"):
@@ -37,6 +57,7 @@ def run(words: list[str]) -> None:
         print(f"wsa-lightning {wsa_lightning.__version__}")
         return
     try:
+        import_plugins(filter(None, os.environ.get(PLUGINS, "").split(",")))
         name = find_command(words)
         function = COMMANDS[name].function
         if function is None:

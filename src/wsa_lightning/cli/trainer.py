@@ -3,8 +3,6 @@
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from wsa_lightning.atomic import replacing
 from wsa_lightning.checkpoints.model_files import is_resumable, resolve_path
-from wsa_lightning.cli.entry import INTERRUPTED
+from wsa_lightning.cli.entry import INTERRUPTED, import_plugins
 from wsa_lightning.cli.messages import OneLineParser
 from wsa_lightning.cli.registry import PROGRAM, TRAINER_COMMANDS, example
 from wsa_lightning.configs import base_config
@@ -146,22 +144,6 @@ class WsaCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Leave the options alone: a checkpoint's hyper-parameters must not beat the command line."""
-
-
-def import_plugins(names: Sequence[str]) -> None:
-    """Import modules that register loss terms, metrics or layers of their own.
-
-    Raises:
-        UserError: a module that cannot be found.
-    """
-    for name in names:
-        try:
-            import_module(name)
-        except ModuleNotFoundError as error:
-            raise UserError(
-                f"plugins: {name} cannot be imported ({error}): name a module that is installed, or start from the "
-                "folder that holds it"
-            ) from error
 
 
 def is_progress_bar(class_path: str) -> bool:

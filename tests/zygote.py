@@ -45,7 +45,7 @@ class Zygote:
         """End the process."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 def serve() -> None:

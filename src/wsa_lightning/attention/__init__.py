@@ -1,4 +1,4 @@
-"""Floor 1: the windowed sink attention operator; imports torch alone."""
+"""The windowed sink attention operator; imports torch alone."""
 
 from wsa_lightning.attention.operator import Backend, attend, backends, windowed_sink_attention
 from wsa_lightning.attention.pattern import Pattern, attention_flops

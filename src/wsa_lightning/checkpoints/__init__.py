@@ -1,4 +1,4 @@
-"""Floor 3: model files, ours and public, in and out; every tensor is checked."""
+"""Model files, ours and public, in and out; every tensor is checked."""
 
 from wsa_lightning.checkpoints.model_files import load, save, save_public
 from wsa_lightning.checkpoints.narrowing import to_student

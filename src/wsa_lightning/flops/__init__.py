@@ -1,4 +1,4 @@
-"""Floor 3: what a Roformer costs; see docs/flops.md.
+"""What a Roformer costs; see docs/flops.md.
 
 FLOPs are 2 x multiply-accumulates. Matrix products count: linear layers, and attention's QK^T and PV over
 the pairs the mask allows, whatever a backend computes besides. Norms, softmax, rotary embedding, activations

@@ -54,8 +54,8 @@ def is_accumulating(trainer: L.Trainer) -> bool:
     return bool(trainer.fit_loop._should_accumulate())
 
 
-def validates_after_this_batch(trainer: L.Trainer) -> bool:
-    """Whether a validation follows the batch that ends now."""
+def ends_with_validation(trainer: L.Trainer) -> bool:
+    """Whether this epoch ends with a validation."""
     return trainer.fit_loop.epoch_loop._should_check_val_epoch()
 
 

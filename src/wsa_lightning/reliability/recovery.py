@@ -25,7 +25,7 @@ from wsa_lightning.reliability.internals import (
     is_accumulating,
     is_dry_run,
     is_last_batch,
-    validates_after_this_batch,
+    ends_with_validation,
 )
 
 NAME = "last.ckpt"
@@ -188,7 +188,7 @@ def _boundary(trainer: L.Trainer, *, epoch_ended: bool = False) -> dict[str, Any
     """Where loops, data and random generators stand now."""
     loop = trainer.fit_loop.state_dict()
     _count_epochs(loop, epoch_ended)
-    if not epoch_ended and is_last_batch(trainer) and validates_after_this_batch(trainer):
+    if not epoch_ended and is_last_batch(trainer) and ends_with_validation(trainer):
         _put_before_validation(loop)
     datamodule = datamodule_of(trainer)
     data = None if datamodule is None else (type(datamodule).__qualname__, datamodule.state_dict())

@@ -1,1 +1,1 @@
-"""Floor 4: from a grid of options to finished runs. Starts the command line as a subprocess and reads its files."""
+"""From a grid of options to finished runs. Starts the command line as a subprocess and reads its files."""

@@ -1,8 +1,9 @@
-"""What goes wrong is said in one line that names the file or key and the remedy, with exit status 2."""
+"""Bad input ends in one line that names the file or key and the remedy, with exit status 2."""
 
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -45,15 +46,16 @@ SPOILED_TREES: dict[str, tuple[Spoil, str]] = {
 }
 
 
-def assert_named(result: object, *words: str) -> None:
-    assert result.returncode == 2, result.stderr  # type: ignore[attr-defined]
-    message = result.stderr[result.stderr.index("error: ") :]  # type: ignore[attr-defined]
+def assert_named(result: CompletedProcess[str], *words: str) -> None:
+    assert result.returncode == 2, result.stderr
+    message = result.stderr[result.stderr.index("error: ") :]
     for word in words:
         assert word in message
-    assert "Traceback" not in result.stderr  # type: ignore[attr-defined]
+    assert "Traceback" not in result.stderr
+    assert message.count("\n") == 1, message
 
 
-def fit(wsa: Run, root: Path, teacher: Path, folder: Path, *more: object) -> object:
+def fit(wsa: Run, root: Path, teacher: Path, folder: Path, *more: object) -> CompletedProcess[str]:
     return wsa(
         "fit", "--config", "configs/wsa_w16_s4.yaml", "--config", "configs/scale/tiny.yaml", "--data.root", root,
         "--distillation.teacher", teacher, "--trainer.default_root_dir", folder, *more,
@@ -106,7 +108,7 @@ def test_an_unknown_key_in_a_config_file_is_named(wsa: Run, songs: Path, tiny_te
     assert_named(result, "chunk_secnds")
 
 
-def test_a_teacher_that_does_not_fit_or_is_no_model_is_named(wsa: Run, songs: Path, tmp_path: Path) -> None:
+def test_a_teacher_that_does_not_fit_or_is_not_a_model_is_named(wsa: Run, songs: Path, tmp_path: Path) -> None:
     class Payload:
         def __reduce__(self) -> tuple[object, ...]:
             return (Path.touch, (tmp_path / "owned",))

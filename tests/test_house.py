@@ -1,4 +1,4 @@
-"""The house stands: imports point down, rooms open without Lightning, every shipped config parses."""
+"""The architecture: imports point down, the lower packages do without Lightning, every shipped config parses."""
 
 import ast
 import subprocess

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, whatever kills the process that writes them."""
+"""Files that appear whole or not at all, even if the process that writes them is killed."""
 
 import contextlib
 import json
@@ -13,17 +13,17 @@ PARTIAL = ".partial"
 
 @contextlib.contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """A temporary name beside ``path``, to be written to; it becomes ``path`` on success and nothing on failure.
+    """Yield a temporary path beside ``path`` to write to; rename it to ``path`` on success, remove it on failure.
 
-    Several processes and threads may do so at once: the last one's file stays. A process killed in between leaves
-    ``.NAME.*.partial`` behind, see ``remove_leftovers``.
+    Several processes and threads may do so at once: the last file stays. A killed process leaves ``.NAME.*.partial``
+    behind, see ``remove_leftovers``.
 
     Args:
-        path: the file; its folder is made.
-        durable: flush to the disk before the rename, so that a power cut leaves the old file or the new one too.
+        path: the file; its folder is created.
+        durable: flush to the disk before the rename, so that a power cut leaves either the old file or the new one.
 
     Raises:
-        OSError: the folder cannot be made, or the disk is full.
+        OSError: the folder cannot be created, or the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
@@ -39,7 +39,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
-    """Write a small file, UTF-8, whole or not at all."""
+    """Write a small UTF-8 file, whole or not at all."""
     with replacing(path, durable=durable) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -50,7 +50,7 @@ def write_json(path: Path, content: Any, *, durable: bool = True) -> None:
 
 
 def flush(path: Path) -> None:
-    """Make the content of a file, or the names in a folder, outlive a power cut, where the system can."""
+    """Flush the content of a file, or the names in a folder, to the disk; does nothing outside POSIX systems."""
     if os.name != "posix":
         return
     handle = os.open(path, os.O_RDONLY)
@@ -61,7 +61,7 @@ def flush(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left in a folder to which nobody else writes now."""
+    """Remove the partial files of killed processes; no other process may be writing to the folder."""
     for leftover in folder.glob(f".*{PARTIAL}"):
         if leftover.is_file():
             leftover.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Where the shipped configs are."""
+"""The path of the shipped configs."""
 
 import sys
 from pathlib import Path

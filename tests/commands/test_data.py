@@ -11,12 +11,12 @@ from wsa_lightning import cli
 @pytest.mark.parametrize(
     ("command", "option", "value", "expected"),
     [
-        ("make", "songs", "0", "PositiveInt"),
+        ("make", "songs", "0", "an integer above 0"),
         ("make", "songs", "2", "at least 3"),
-        ("make", "seconds", "0", "PositiveFloat"),
-        ("make", "seed", "-1", "NonNegativeInt"),
-        ("check", "workers", "0", "PositiveInt"),
-        ("check", "sample_rate", "-44100", "PositiveInt"),
+        ("make", "seconds", "0", "a number above 0"),
+        ("make", "seed", "-1", "an integer of at least 0"),
+        ("check", "workers", "0", "an integer above 0"),
+        ("check", "sample_rate", "-44100", "an integer above 0"),
     ],
 )
 def test_a_number_out_of_range_is_named_with_its_option(
@@ -33,6 +33,7 @@ def test_a_number_out_of_range_is_named_with_its_option(
         cli.main()
     assert end.value.code == 2
     said = capsys.readouterr().err
-    for word in (option, value, expected):
-        assert word in said
+    assert len(said.splitlines()) == 1
+    assert f"--{option} is {value}" in said
+    assert f"expected {expected}" in said
     assert not (tmp_path / "root").exists()

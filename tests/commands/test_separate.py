@@ -161,6 +161,11 @@ USAGE = {
     "a folder that nobody can write": (("{song}", "--out", "/proc/out"), ("/proc/out", "cannot be written")),
     "no such device": (("{song}", "--device", "abacus"), ("abacus", "cpu")),
     "no such checkpoint": (("{song}", "--checkpoint", "gone.ckpt"), ("gone.ckpt",)),
+    "an overlap of 0": (("{song}", "--overlap", "0"), ("overlap is 0", "expected an integer above 0")),
+    "a batch of 0": (("{song}", "--batch-size", "0"), ("batch_size is 0", "expected an integer above 0")),
+    "a batch of -2": (("{song}", "--batch-size=-2"), ("batch_size is -2", "expected an integer above 0")),
+    "chunks of 0 s": (("{song}", "--chunk-seconds", "0"), ("chunk_seconds is 0", "expected a number above 0")),
+    "chunks of NaN s": (("{song}", "--chunk-seconds", "nan"), ("chunk_seconds is nan", "expected a number above 0")),
 }
 
 
@@ -177,28 +182,6 @@ def test_wrong_usage_is_said_in_a_line_with_status_2_and_nothing_written(
     assert result.returncode == 2
     assert len(result.stderr.splitlines()) == 1
     for word in words:
-        assert word in result.stderr
-    assert files(tmp_path) == ["song.wav"]
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "kind"),
-    [
-        ("overlap", "0", "PositiveInt"),
-        ("batch_size", "0", "PositiveInt"),
-        ("batch_size", "-2", "PositiveInt"),
-        ("chunk_seconds", "0", "PositiveFloat"),
-        ("chunk_seconds", "nan", "PositiveFloat"),
-    ],
-)
-def test_a_number_out_of_range_is_named_with_its_option(
-    option: str, value: str, kind: str, separate: Separate, tmp_path: Path
-) -> None:
-    soundfile.write(tmp_path / "song.wav", noise(100), 44100)
-    result = separate(tmp_path / "song.wav", "--out", tmp_path / "out", f"--{option.replace('_', '-')}={value}")
-    assert result.returncode == 2
-    assert "Traceback" not in result.stderr
-    for word in (option, f"value: {value}", kind):
         assert word in result.stderr
     assert files(tmp_path) == ["song.wav"]
 

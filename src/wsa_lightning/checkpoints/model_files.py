@@ -6,10 +6,11 @@ import logging
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from typing_extensions import Unpack
 
 from wsa_lightning.atomic import replacing
 from wsa_lightning.checkpoints.companion import Companion, companion_yaml, find_companion, read_companion

@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Unpack
+from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from wsa_lightning.checkpoints.architecture import infer
 from wsa_lightning.checkpoints.companion import Companion, read_companion
@@ -17,6 +18,7 @@ from wsa_lightning.checkpoints.tensor_files import check_tensors
 from wsa_lightning.checkpoints.variants import refuse_variants
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import PatternOptions, Roformer, RoformerConfig
+from wsa_lightning.models.config import ATTENTION
 from wsa_lightning.models.rotary import rotary_frequencies
 
 logger = logging.getLogger(__name__)
@@ -69,7 +71,13 @@ def from_public(
 
 
 def to_public(model: Roformer) -> dict[str, Tensor]:
-    """The model's tensors under their public names, ``rotary_embed.freqs`` included."""
+    """The model's tensors under their public names, ``rotary_embed.freqs`` included.
+
+    Raises:
+        UserError: a time mixer other than attention, for which there is no public layout.
+    """
+    if model.config.time_mixer != ATTENTION:
+        raise UserError(f"time_mixer is {model.config.time_mixer!r}: the public layout has attention alone")
     public = {public_name(name): tensor.detach() for name, tensor in model.state_dict().items()}
     frequencies = rotary_frequencies(model.config.dim_head)
     for name in [name for name in public if name.endswith(".to_qkv.weight")]:

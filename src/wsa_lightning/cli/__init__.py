@@ -1,6 +1,6 @@
 """The command line: Lightning's fit, validate, test and predict, and this project's own commands."""
 
 from wsa_lightning.cli.entry import main
-from wsa_lightning.cli.table import COMMANDS
+from wsa_lightning.cli.registry import COMMANDS
 
 __all__ = ["COMMANDS", "main"]

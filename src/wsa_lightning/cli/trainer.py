@@ -3,8 +3,6 @@
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,9 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from wsa_lightning.atomic import replacing
 from wsa_lightning.checkpoints.model_files import is_resumable, resolve_path
-from wsa_lightning.cli.entry import INTERRUPTED
-from wsa_lightning.cli.table import TRAINER_COMMANDS, example
+from wsa_lightning.cli.entry import INTERRUPTED, import_plugins
+from wsa_lightning.cli.messages import OneLineParser
+from wsa_lightning.cli.registry import PROGRAM, TRAINER_COMMANDS, example
 from wsa_lightning.configs import base_config
 from wsa_lightning.errors import UserError
 from wsa_lightning.reliability.checkpoint_io import AtomicCheckpointIO, previous
@@ -39,6 +38,10 @@ from wsa_lightning.training.callbacks.stems import StemWriterCallback
 from wsa_lightning.training.evaluation.callback import EvaluationCallback
 
 TERMINATED = 128 + 15
+
+
+class TrainerParser(OneLineParser, LightningArgumentParser):
+    """Lightning's parser, with errors in one line."""
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -143,22 +146,6 @@ class WsaCLI(LightningCLI):
         """Leave the options alone: a checkpoint's hyper-parameters must not beat the command line."""
 
 
-def import_plugins(names: Sequence[str]) -> None:
-    """Import modules that register loss terms, metrics or layers of their own.
-
-    Raises:
-        UserError: a module that cannot be found.
-    """
-    for name in names:
-        try:
-            import_module(name)
-        except ModuleNotFoundError as error:
-            raise UserError(
-                f"plugins: {name} cannot be imported ({error}): name a module that is installed, or start from the "
-                "folder that holds it"
-            ) from error
-
-
 def is_progress_bar(class_path: str) -> bool:
     """Whether a callback of a config is one of Lightning's progress bars."""
     return class_path.rpartition(".")[2] in ("RichProgressBar", "TQDMProgressBar")
@@ -187,8 +174,10 @@ def run_trainer() -> None:
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,  # model.optimizer and model.lr_scheduler: the student has no weights yet
+            parser_class=TrainerParser,
             parser_kwargs={
                 **options,
+                "prog": PROGRAM,
                 **{
                     name: {**options, "default_config_files": base, "epilog": f"example: {example(name)}"}
                     for name in TRAINER_COMMANDS

@@ -1,1 +1,1 @@
-"""The roof's own commands, one file each; arithmetic lives in the rooms below."""
+"""This project's own commands, one module each; they only join what the packages below compute."""

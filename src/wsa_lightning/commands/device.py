@@ -1,4 +1,4 @@
-"""``--device``: where a command computes."""
+"""The device that ``--device`` names."""
 
 import torch
 

@@ -163,7 +163,8 @@ def _blocks(folder: Path) -> Iterator[dict[str, NDArray[np.float32]]]:
 
 def _clipped(audio: NDArray[np.float64]) -> int:
     """Samples of (N, 2) in runs of at least 3 at full scale; a single one may be the peak of a normalised mix."""
-    return int(binary_opening(np.abs(audio) >= _FULL_SCALE, np.ones((_RUN, 1))).sum())
+    full = np.abs(audio) >= _FULL_SCALE
+    return int(binary_opening(full, np.ones((_RUN, 1))).sum()) if full.any() else 0
 
 
 def _compare(reports: list[TrackReport]) -> None:

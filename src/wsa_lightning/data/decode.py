@@ -33,7 +33,6 @@ class Job:
 class Decoded:
     """The result for one track: an error or None, and whether it exceeds full scale (and so is stored as float)."""
 
-    job: Job
     error: str | None = None
     loud: bool = False
 
@@ -92,13 +91,12 @@ def decode_each(jobs: list[Job], workers: int) -> Iterator[Decoded]:
 def decode_track(job: Job, stempeg: Any) -> Decoded:
     """Decode one track: 16-bit like MUSDB18-HQ, or 32-bit float where 16 bits would clip, as AAC can overshoot."""
     try:
-        loud = _decode(job, stempeg)
+        return Decoded(loud=_decode(job, stempeg))
     except UserError as error:
-        return Decoded(job, str(error))
+        return Decoded(str(error))
     except (Exception, Warning) as error:  # the failures of ffmpeg and stempeg have no common type
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        return Decoded(job, f"{job.source}: cannot be decoded ({reason}); download it again")
-    return Decoded(job, loud=loud)
+        return Decoded(f"{job.source}: cannot be decoded ({reason}); download it again")
 
 
 def _decode(job: Job, stempeg: Any) -> bool:

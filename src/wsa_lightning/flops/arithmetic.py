@@ -7,11 +7,17 @@ from wsa_lightning.attention.blocked import executed_pairs
 from wsa_lightning.errors import UserError
 from wsa_lightning.flops.flop_report import FlopReport
 from wsa_lightning.models.bands import band_bins
-from wsa_lightning.models.config import RoformerConfig
+from wsa_lightning.models.config import ATTENTION, RoformerConfig
 
 
 def closed_form(config: RoformerConfig, seconds: float = 8.0) -> FlopReport:
-    """The report that ``count`` gives for ``Roformer(config)``, by arithmetic alone; same ``UserError``."""
+    """The report that ``count`` gives for ``Roformer(config)``, by arithmetic alone.
+
+    Raises:
+        UserError: a duration that is not a positive number; a time mixer other than attention.
+    """
+    if config.time_mixer != ATTENTION:
+        raise UserError(f"time_mixer is {config.time_mixer!r}: the closed form covers attention alone, use flops.count")
     frames, bands, dim = frames_of(config, seconds), config.bands, config.dim
     inner, length = config.heads * config.dim_head, config.sinks + frames
     widths = [2 * config.channels * len(bins) for bins in band_bins(config)]  # re and im

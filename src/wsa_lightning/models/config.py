@@ -3,7 +3,9 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict
+
+from typing_extensions import Unpack
 
 from wsa_lightning.attention import Pattern
 from wsa_lightning.errors import UserError
@@ -113,6 +115,10 @@ def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+ATTENTION = "attention"
+"""The time mixer of every published model."""
+
+
 @dataclass(frozen=True)
 class RoformerConfig:
     """A Mel-Band or Band-Split Roformer, full attention or windowed.
@@ -137,6 +143,8 @@ class RoformerConfig:
         win_length: STFT window (periodic Hann) in samples.
         hop_length: samples between frames.
         zero_dc: whether bin 0 of the separated spectrum is set to zero.
+        time_mixer: what mixes the frames of a band: ``attention``, or a name that ``models.time_mixer`` has registered.
+            Window, sinks and dilation are attention's.
         window: width of the time attention in frames, ``window // 2`` to each side; None is full attention. A list
             has one a layer; a list of equal windows becomes that one window.
         dilation: frames from one key of the window to the next, 1 for neighbours: a window of ``window`` frames then
@@ -164,6 +172,7 @@ class RoformerConfig:
     win_length: int = 2048
     hop_length: int = 441
     zero_dc: bool = True
+    time_mixer: str = ATTENTION
     window: Window = None
     dilation: Dilation = 1
     sinks: int = 0
@@ -188,6 +197,11 @@ class RoformerConfig:
             if _is_integer(step) and step > MOST_DILATION:
                 raise UserError(f"dilation is {step}: expected at most {MOST_DILATION}, hours of frames")
         attention.patterns(self.depth)
+        if self.time_mixer != ATTENTION and any(pattern != Pattern() for pattern in attention.patterns(self.depth)):
+            raise UserError(
+                f"time_mixer is {self.time_mixer!r} with window {attention.window} and {attention.sinks} sinks: those are "
+                "attention's, expected window null and 0 sinks"
+            )
         for name, value in vars(attention).items():
             alike = isinstance(value, tuple) and len(set(value)) == 1
             object.__setattr__(self, name, value[0] if alike else value)
@@ -255,7 +269,10 @@ class RoformerConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for YAML, JSON and checkpoints."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        if self.time_mixer == ATTENTION:
+            del values["time_mixer"]  # files of attention models are those of versions that had no other mixer
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "RoformerConfig":

@@ -12,7 +12,7 @@ from wsa_lightning.errors import UserError
 from wsa_lightning.models.bands import BandMerge, BandSplit, MaskEstimator
 from wsa_lightning.models.config import RoformerConfig
 from wsa_lightning.models.spectral import Spectral
-from wsa_lightning.models.transformer import RMSNorm, Transformer, in_parts
+from wsa_lightning.models.transformer import Attention, RMSNorm, Transformer, in_parts, make_time_mixer
 
 
 class Separated(NamedTuple):
@@ -33,12 +33,14 @@ def _swapped(x: Tensor) -> Tensor:
 
 
 class Layer(nn.Module):
-    """One layer of figure 1: attention along time in every band, then across the bands in every frame."""
+    """One layer of figure 1: attention, or another mixing, along time in every band, then across bands in every frame."""
 
     def __init__(self, config: RoformerConfig, pattern: Pattern, backend: str) -> None:
         super().__init__()
-        self.time = Transformer(config, config.time_blocks, pattern=pattern, backend=backend)
-        self.frequency = Transformer(config, config.frequency_blocks)
+        self.time = Transformer(config, (make_time_mixer(config, pattern, backend) for _ in range(config.time_blocks)))
+        self.frequency = Transformer(
+            config, (Attention(config, Pattern(), "auto") for _ in range(config.frequency_blocks))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, S + T, K, D) -> the same."""

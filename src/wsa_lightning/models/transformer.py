@@ -1,6 +1,7 @@
 """The transformer both axes share: pre-norm gated attention and feed-forward, each with its residual."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -8,10 +9,11 @@ from torch import Tensor, nn
 
 from wsa_lightning.attention import Backend, Pattern, attend
 from wsa_lightning.attention.layout import is_traced
-from wsa_lightning.models.config import RoformerConfig
+from wsa_lightning.errors import UserError
+from wsa_lightning.models.config import ATTENTION, RoformerConfig
 from wsa_lightning.models.rotary import Rotary
 
-FULL = Pattern()
+SomeMixer = TypeVar("SomeMixer", bound="TimeMixer")
 NUMBERS_AT_A_TIME = 1 << 21
 """How many numbers of the widest activation exist at once on the CPU without gradients: 8 MB in fp32."""
 
@@ -96,6 +98,42 @@ class Attention(nn.Module):
         return self.to_out(out.flatten(-2))  # (N, L, D)
 
 
+TimeMixer = Callable[[RoformerConfig, Pattern, str | Backend], nn.Module]
+"""Makes a module that maps tokens (sequences, L, D) to their update, of the same shape; sinks come first in L."""
+
+TIME_MIXERS: dict[str, TimeMixer] = {ATTENTION: Attention}
+
+
+def time_mixer(name: str) -> Callable[[SomeMixer], SomeMixer]:
+    """Decorator: make a module a time mixing, known as ``name`` in ``RoformerConfig.time_mixer``.
+
+    Raises:
+        ValueError: a name that is taken.
+    """
+
+    def register(mixer: SomeMixer) -> SomeMixer:
+        if name in TIME_MIXERS:
+            raise ValueError(f"there is a time mixer {name!r} already: choose another name")
+        TIME_MIXERS[name] = mixer
+        return mixer
+
+    return register
+
+
+def make_time_mixer(config: RoformerConfig, pattern: Pattern, backend: str | Backend) -> nn.Module:
+    """The mixing over time of one block.
+
+    Raises:
+        UserError: a name that nothing has registered.
+    """
+    if config.time_mixer not in TIME_MIXERS:
+        raise UserError(
+            f"time_mixer is {config.time_mixer!r}: expected one of {', '.join(TIME_MIXERS)}. If a module of yours "
+            "registers it, name that module in --plugins, or in the environment variable WSA_LIGHTNING_PLUGINS"
+        )
+    return TIME_MIXERS[config.time_mixer](config, pattern, backend)
+
+
 class FeedForward(nn.Sequential):
     """RMSNorm, Linear D -> mult D, GELU, Linear back."""
 
@@ -106,11 +144,11 @@ class FeedForward(nn.Sequential):
 
 
 class Block(nn.Module):
-    """Attention + residual, feed-forward + residual."""
+    """Attention (or another mixing) + residual, feed-forward + residual."""
 
-    def __init__(self, config: RoformerConfig, pattern: Pattern, backend: str | Backend) -> None:
+    def __init__(self, config: RoformerConfig, mixer: nn.Module) -> None:
         super().__init__()
-        self.attention = Attention(config, pattern, backend)
+        self.attention = mixer
         self.feed_forward = FeedForward(config)
 
     def forward(self, x: Tensor, *, reuse: bool = False) -> Tensor:
@@ -125,18 +163,11 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """``blocks`` blocks over one axis; the mel_band family adds a norm at the end."""
+    """A block for every mixer, over one axis; the mel_band family adds a norm at the end."""
 
-    def __init__(
-        self,
-        config: RoformerConfig,
-        blocks: int,
-        *,
-        pattern: Pattern = FULL,
-        backend: str | Backend = "auto",
-    ) -> None:
+    def __init__(self, config: RoformerConfig, mixers: Iterable[nn.Module]) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Block(config, pattern, backend) for _ in range(blocks))
+        self.blocks = nn.ModuleList(Block(config, mixer) for mixer in mixers)
         self.norm = RMSNorm(config.dim) if config.family == "mel_band" else nn.Identity()
 
     def forward(self, x: Tensor, *, reuse: bool = False) -> Tensor:

@@ -66,6 +66,7 @@ class _LiveBlock:
 
     def __init__(self, block: Block, config: RoformerConfig, memory: int) -> None:
         self._block = block
+        assert isinstance(block.attention, Attention)  # the patterns of other time mixers are full, which is refused
         self._attention = _LiveAttention(block.attention, config, memory)
         self._waiting: Tensor | None = None
 

@@ -33,8 +33,8 @@ class FrozenTeacher:
     """
 
     def __init__(self, path: str, config: Path | None = None) -> None:
-        self.path, self.sha256 = path, file_hash(path)
         self.network: Roformer = load(path, config=config).requires_grad_(False).eval()
+        self.path, self.sha256 = path, file_hash(path)
         self.score: float | None = None
         self.baseline: float | None = None
 

@@ -284,7 +284,11 @@ class SeparationModule(L.LightningModule):
         theirs = self.adapted(RoformerConfig.from_dict(checkpoint[METADATA_KEY]["config"])).to_dict()
         # Another length of chunks is another training, not another architecture.
         ours, theirs = self.net.config.to_dict(), theirs | {"chunk_seconds": self.net.config.chunk_seconds}
-        if changed := [f"{key} {theirs[key]} -> {ours[key]}" for key in ours if ours[key] != theirs[key]]:
+        if changed := [
+            f"{key} {theirs.get(key)} -> {ours.get(key)}"
+            for key in {**ours, **theirs}
+            if ours.get(key) != theirs.get(key)
+        ]:
             raise UserError(
                 f"the checkpoint's architecture differs from this run's ({', '.join(changed)}): "
                 "use the options it was trained with"

@@ -28,7 +28,7 @@ class ModelCard:
         """Plain data for ``scores.json``."""
         config = self.network.config
         report, blocks = count(self.network, FLOPS_SECONDS), self.blocks()
-        per_second = closed_form(config, blocks["block_seconds"]).total / blocks["step_seconds"]
+        block = None if report.known_total is None else closed_form(config, blocks["block_seconds"]).total
         return {
             "checkpoint": self.checkpoint,
             "sha256": self.sha256,
@@ -38,7 +38,7 @@ class ModelCard:
                 "seconds": report.seconds,
                 "total": report.known_total,
                 "time_attention": report.known_time_attention,
-                "per_second_of_audio": per_second,
+                "per_second_of_audio": None if block is None else block / blocks["step_seconds"],
             },
         }
 

@@ -1,4 +1,4 @@
-"""The table of commands: what each is for, an example, and the function behind it."""
+"""Every command: a summary, an example, and the function that runs it."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ PROGRAM = "python -m wsa_lightning"
 
 @dataclass(frozen=True)
 class Command:
-    """One command: what ``--help`` says of it, an example, and for our own the function ``module:name`` behind it."""
+    """One command: the summary and the example in ``--help``, and for our own commands the function ``module:name``."""
 
     summary: str
     example: str
@@ -56,12 +56,12 @@ COMMANDS = {
         "wsa_lightning.commands.flops:flops",
     ),
     "attention": Command(
-        "show where a model's attention looks, and which windows would hold it",
+        "show where a model's attention looks, and which windows would contain it",
         "SONGS/ --checkpoint MelBandRoformer.ckpt --out attention",
         "wsa_lightning.commands.attention:attention",
     ),
     "compare": Command(
-        "set finished runs side by side: table, Pareto front, report to listen to, TensorBoard events",
+        "compare finished runs: table, Pareto front, report with audio, TensorBoard events",
         "runs --out comparison",
         "wsa_lightning.commands.compare:compare",
     ),
@@ -76,7 +76,7 @@ COMMANDS = {
         "wsa_lightning.commands.data:decode",
     ),
     "doctor": Command(
-        "try everything a run needs on this machine",
+        "check everything a run needs on this machine",
         "--root MUSDB18-HQ",
         "wsa_lightning.commands.doctor:doctor",
     ),
@@ -85,12 +85,12 @@ TRAINER_COMMANDS = tuple(name for name, command in COMMANDS.items() if command.f
 
 
 def example(name: str) -> str:
-    """A whole line a user can paste."""
+    """The example of a command as a complete line."""
     return f"{PROGRAM} {name} {COMMANDS[name].example}"
 
 
 def usage() -> str:
-    """The top-level help: every command with a line and an example."""
+    """The top-level help: a summary and an example of every command."""
     lines = [f"usage: {PROGRAM} COMMAND [OPTIONS]", "", "commands:"]
     for name, command in COMMANDS.items():
         lines += [f"  {name:<13}{command.summary}", f"  {'':<13}  {example(name)}"]
@@ -98,7 +98,7 @@ def usage() -> str:
 
 
 def find_command(words: list[str]) -> str:
-    """The command that the first word or two name."""
+    """The command that the first one or two words name."""
     for name in (" ".join(words[:2]), words[0]):
         if name in COMMANDS:
             return name

@@ -199,8 +199,8 @@ class RoformerConfig:
         attention.patterns(self.depth)
         if self.time_mixer != ATTENTION and any(pattern != Pattern() for pattern in attention.patterns(self.depth)):
             raise UserError(
-                f"time_mixer is {self.time_mixer!r} with window {attention.window} and {attention.sinks} sinks: those are "
-                "attention's, expected window null and 0 sinks"
+                f"time_mixer is {self.time_mixer!r} with window {attention.window} and {attention.sinks} sinks: "
+                "those are attention's, expected window null and 0 sinks"
             )
         for name, value in vars(attention).items():
             alike = isinstance(value, tuple) and len(set(value)) == 1

@@ -33,7 +33,7 @@ def _swapped(x: Tensor) -> Tensor:
 
 
 class Layer(nn.Module):
-    """One layer of figure 1: attention, or another mixing, along time in every band, then across bands in every frame."""
+    """One layer of figure 1: attention, or another mixing, along time in every band, then across the bands."""
 
     def __init__(self, config: RoformerConfig, pattern: Pattern, backend: str) -> None:
         super().__init__()

@@ -18,6 +18,7 @@ from wsa_lightning.errors import UserError, first_line, is_out_of_memory
 from wsa_lightning.locality import measure
 from wsa_lightning.locality.findings import config_lines, summary_table, write_report
 from wsa_lightning.models import RoformerConfig
+from wsa_lightning.ranges import PositiveFloat
 from wsa_lightning.separation.audio import open_audio
 from wsa_lightning.separation.inputs import find_songs
 from wsa_lightning.separation.outputs import check_out
@@ -30,7 +31,7 @@ def attention(
     checkpoint: str = "small-teacher",
     config: Path | None = None,
     out: Path = Path("attention"),
-    seconds: float | Literal["all"] | None = None,
+    seconds: PositiveFloat | Literal["all"] | None = None,
     device: str = "auto",
 ) -> None:
     """Show how local a model's attention is: curves and maps of every head, and the windows that would hold it.
@@ -46,8 +47,6 @@ def attention(
     """
     if seconds == "all":
         seconds = math.inf
-    if seconds is not None and not seconds > 0:
-        raise UserError(f"--seconds is {seconds}: expected more than 0, or all for whole songs")
     on = find_device(device)
     found, problems = find_songs(songs, out)
     if problems or not found:

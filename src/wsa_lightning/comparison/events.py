@@ -47,6 +47,7 @@ def _write_model(writer: SummaryWriter, group: Group, model: Model, on_front: bo
         "group": group.letter,
         "role": "teacher" if model.is_teacher else "student",
         **model.pattern.columns(),
+        "window": str(model.pattern.columns()["window"]),  # one type for all runs: TensorBoard sorts a column by it
         "pareto": on_front,
     }
     for summary in hparams(options, metrics):

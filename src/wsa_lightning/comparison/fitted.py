@@ -34,6 +34,7 @@ def read_fitted(name: str, folder: Path) -> FinishedRun:
             name="teacher", is_teacher=True, pattern=TimeAttention(), identity=str(summary["teacher"]),
         )  # fmt: skip
     delta = summary.get("val/delta_db")
+    own = {key.rpartition(".")[2]: value for key, value in options.items() if key.startswith("model.")}
     data = {key: str(options.get(f"data.{key}")) for key in ("root", "seed", "chunk_seconds", "chunks_per_song")}
     return FinishedRun(
         name=name,
@@ -45,7 +46,7 @@ def read_fitted(name: str, folder: Path) -> FinishedRun:
         ),
         model=model(
             summary["val/usdr"], summary.get("val/usdr_mean"), summary["flops/total"],
-            name=name, is_teacher=False, pattern=TimeAttention.of(options),
+            name=name, is_teacher=False, pattern=TimeAttention.of(own),
             difference=None if delta is None else Interval(delta), retained=summary.get("val/retained"),
             reduction=summary.get("flops/attention_reduction"),
         ),

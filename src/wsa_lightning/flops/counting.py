@@ -51,7 +51,7 @@ def count(model: Roformer, seconds: float = 8.0) -> FlopReport:
     return FlopReport(
         seconds=seconds,
         frames=frames,
-        linear=flops([""], "linear"),
+        linear=flops([""]) - flops([""], attention) - flops([""], "stft") - flops([""], "istft"),
         time_attention=flops(time, attention),
         frequency_attention=flops(frequency, attention),
         by_module={name: flops([name]) for name in ("band_split", *time, *frequency, "mask_estimators")},

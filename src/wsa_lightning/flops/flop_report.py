@@ -21,7 +21,7 @@ class FlopReport:
     Attributes:
         seconds: duration of the mixture.
         frames: its STFT frames, T; sinks are not among them.
-        linear: FLOPs of all linear layers.
+        linear: FLOPs of all linear layers, and of every other product outside attention in layers of your own.
         time_attention: FLOPs of QK^T and PV over time, over the pairs the mask allows.
         frequency_attention: the same over frequency, where every pair is allowed.
         by_module: ``total`` split into ``band_split``, ``layers.{i}.time``, ``layers.{i}.frequency``,

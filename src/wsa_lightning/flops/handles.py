@@ -12,6 +12,9 @@ from wsa_lightning.flops.tracing import ATTENTION
 FREE_OPERATORS = (
     "add", "clamp_min", "clone", "complex", "cos", "div", "expand_as", "gelu", "glu", "index_add", "linalg_vector_norm",
     "mul", "mul_", "pow", "sigmoid", "sin", "sub", "tanh", "unflatten", "view_as_complex", "view_as_real",
+    # Not in our own models, but common in layers that others write:
+    "abs", "exp", "flip", "group_norm", "layer_norm", "log", "masked_fill", "mean", "mT", "neg", "relu", "roll",
+    "rsqrt", "silu", "softmax", "softplus", "sqrt", "sum", "where",
 )  # fmt: skip
 """ATen operators without a matrix product, besides those that fvcore ignores by itself."""
 
@@ -60,10 +63,16 @@ def _transforms(inputs: list[Any], outputs: list[Any]) -> int:
     return math.prod(signals) * frames
 
 
+def _convolution_macs(inputs: list[Any], outputs: list[Any]) -> int:
+    """Known when it was traced."""
+    return int(inputs[2].toIValue())
+
+
 HANDLES = {
     "aten::linear": linear_flop_jit,
     "aten::einsum": _einsum_macs,
     "aten::scaled_dot_product_attention": _sdpa_macs,
+    "wsa_lightning::convolution": _convolution_macs,
     "wsa_lightning::stft": _transforms,
     "wsa_lightning::istft": _transforms,
     ATTENTION: _attention_macs,

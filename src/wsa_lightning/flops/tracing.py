@@ -1,6 +1,7 @@
-"""A copy of a model that a trace can read: without weights, and with attention and STFT as one operator each."""
+"""A copy of a model that a trace can read: without weights; attention, STFT and convolutions are one operator each."""
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -15,14 +16,17 @@ ATTENTION = "wsa_lightning::windowed_sink_attention"
 
 
 def weightless_copy(model: Roformer) -> Roformer:
-    """The model in eval mode on the meta device, with attention and STFT as operators fvcore can see."""
+    """The model in eval mode on the meta device, with attention, STFT and convolutions as operators fvcore can see."""
     model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper hides the operators
     memo: dict[int, Any] = {id(weight): nn.Parameter(weight.to("meta")) for weight in model.parameters()}
     memo |= {id(buffer): buffer.to("meta") for buffer in model.buffers()}
     weightless = copy.deepcopy(model, memo).float().eval()  # what memo holds is taken, not copied
-    for module in weightless.modules():
+    for module in list(weightless.modules()):
         if isinstance(module, Attention):
             module.backend = _traced_attention
+        for name, child in module.named_children():
+            if isinstance(child, nn.modules.conv._ConvNd):
+                setattr(module, name, _TracedConvolution(child))
     weightless.spectral = _TracedSpectral(weightless.config)
     return weightless
 
@@ -48,6 +52,28 @@ def _traced_attention(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tens
     return _attention(q, k, v, pattern.pairs(int(q.shape[-2]) - pattern.sinks))
 
 
+class _TracedConvolution(nn.Module):
+    """Replaces a convolution module, whose shape function PyTorch cannot run while it traces on the meta device."""
+
+    def __init__(self, convolution: nn.modules.conv._ConvNd) -> None:
+        super().__init__()
+        self.convolution = [convolution]  # in a list, so that the module keeps its path in the report
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the convolution does."""
+        (convolution,) = self.convolution
+        sizes = [int(size) for size in x.shape]
+        tracing, set_tracing = torch._C._get_tracing_state(), vars(torch._C)["_set_tracing_state"]
+        set_tracing(None)
+        try:
+            shape = list(convolution(torch.empty(sizes, device="meta")).shape)
+            # Each input of a transposed convolution, and each output of any other, takes part in so many products.
+            macs = math.prod(sizes if convolution.transposed else shape) * convolution.weight[0].numel()
+        finally:
+            set_tracing(tracing)
+        return _convolution(x, shape, macs)
+
+
 # Used for counting only: inductor cannot see, and so cannot fuse, what a custom operator does.
 @torch.library.custom_op(ATTENTION, mutates_args=(), schema="(Tensor q, Tensor k, Tensor v, int pairs) -> Tensor")
 def _attention(q: Tensor, k: Tensor, v: Tensor, pairs: int) -> Tensor:
@@ -57,6 +83,18 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, pairs: int) -> Tensor:
 @_attention.register_fake
 def _(q: Tensor, k: Tensor, v: Tensor, pairs: int) -> Tensor:
     return torch.empty_like(v)
+
+
+@torch.library.custom_op(
+    "wsa_lightning::convolution", mutates_args=(), schema="(Tensor x, int[] shape, int macs) -> Tensor"
+)
+def _convolution(x: Tensor, shape: list[int], macs: int) -> Tensor:
+    raise NotImplementedError("this operator only stands for a convolution in a trace on the meta device")
+
+
+@_convolution.register_fake
+def _(x: Tensor, shape: list[int], macs: int) -> Tensor:
+    return x.new_empty(shape)
 
 
 @torch.library.custom_op(

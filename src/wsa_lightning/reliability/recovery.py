@@ -21,11 +21,11 @@ from wsa_lightning.errors import UserError
 from wsa_lightning.ranges import PositiveFloat, PositiveInt
 from wsa_lightning.reliability.internals import (
     datamodule_of,
+    ends_with_validation,
     full_checkpoint,
     is_accumulating,
     is_dry_run,
     is_last_batch,
-    ends_with_validation,
 )
 
 NAME = "last.ckpt"

@@ -12,6 +12,7 @@ from wsa_lightning.attention import Pattern
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import describe_patterns
 from wsa_lightning.models.transformer import Attention
+from wsa_lightning.ranges import NonNegativeInt
 from wsa_lightning.training.module import SeparationModule
 
 
@@ -101,9 +102,7 @@ class SinkWarmupCallback(L.Callback):
         steps: optimizer steps; 0 for none.
     """
 
-    def __init__(self, steps: int = 0) -> None:
-        if steps < 0:
-            raise UserError(f"sink_warmup.steps is {steps}: expected 0 or more")
+    def __init__(self, steps: NonNegativeInt = 0) -> None:
         self.steps = steps
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -1,4 +1,4 @@
-"""Every layer may have a window of its own."""
+"""Every layer may have its own window and dilation."""
 
 from dataclasses import replace
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.conftest import TINY
+from wsa_lightning.attention import Pattern
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer, RoformerConfig, TimeAttention, describe_patterns
 from wsa_lightning.models.roformer import Layer
@@ -87,6 +88,23 @@ def test_what_are_no_windows_is_refused_in_one_line(window: object, words: str) 
     with pytest.raises(UserError, match=words) as error:
         replace(DEEP, window=window)  # type: ignore[arg-type]
     assert "\n" not in str(error.value)
+
+
+def test_what_files_and_tables_say_of_a_time_attention_is_read_back_and_short() -> None:
+    listed = TimeAttention.of({"window": [4, None], "sinks": 8, "depth": 2})
+    assert listed == TimeAttention((4, None), 1, 8)
+    assert listed.columns() == {"window": "4,full", "dilation": 1, "sinks": 8}
+    assert TimeAttention.of(listed.to_dict()) == listed
+    assert TimeAttention().columns() == {"window": "full", "dilation": 1, "sinks": 0}
+    assert replace(DEEP, window=[4, 16], dilation=[1, 8]).patterns == (Pattern(4, 2), Pattern(16, 2, 8))
+
+
+def test_a_change_of_the_window_keeps_the_rest_of_the_pattern_where_that_is_possible() -> None:
+    dilated = replace(DEEP, window=[4, 16], dilation=[1, 8])
+    assert dilated.with_pattern() == dilated
+    assert dilated.with_pattern(window=10) == replace(DEEP, window=10, dilation=[1, 8])
+    assert dilated.with_pattern(window=[10, None]) == replace(DEEP, window=[10, None])
+    assert dilated.with_pattern(dilation=1, sinks=0) == replace(DEEP, window=[4, 16], sinks=0)
 
 
 def test_windows_survive_as_plain_data_and_have_a_short_name() -> None:

@@ -11,8 +11,18 @@ from .styles import BassLine, Comping, Groove, Player
 FORCE = {"X": 1.0, "x": 0.65, "o": 0.28}
 FILLS: tuple[Groove, ...] = (
     {"snare": "........xoxoXxXX"},
-    {"snare": "........Xx......", "tom_high": "..........xx....", "tom_mid": "............xx..", "tom_low": "..............XX"},
-    {"tom_high": "....x.x.........", "tom_mid": "........x.x.....", "tom_low": "............x.x.", "kick": "X...x...x...x..."},
+    {
+        "snare": "........Xx......",
+        "tom_high": "..........xx....",
+        "tom_mid": "............xx..",
+        "tom_low": "..............XX",
+    },
+    {
+        "tom_high": "....x.x.........",
+        "tom_mid": "........x.x.....",
+        "tom_low": "............x.x.",
+        "kick": "X...x...x...x...",
+    },
     {"snare": "............XXXX"},
     {"snare": "........X..X..X.", "kick": "........x..x..x.", "crash2": "..............X."},
 )
@@ -38,7 +48,7 @@ def drum_part(rng: np.random.Generator, plan: Plan) -> list[Hit]:
                     if stroke == ".":
                         continue
                     start = plan.seconds(bar * style.beats + step / 4) + loose * rng.standard_normal()
-                    force = FORCE[stroke] * (0.65 + 0.35 * section.intensity) * rng.uniform(0.85, 1.0)
+                    force = FORCE[stroke] * (0.5 + 0.5 * section.intensity) * rng.uniform(0.85, 1.0)
                     hits.append(Hit(drum, max(start, 0.0), float(force)))
     return hits
 
@@ -57,7 +67,7 @@ def _bar(rng: np.random.Generator, groove: Groove, section: Section, fill: Groov
     if "kick" in bar and rng.random() < 0.2:
         at = int(rng.integers(steps))
         bar["kick"] = bar["kick"][:at] + "x" + bar["kick"][at + 1 :]
-    for drum, pattern in fill.items():
+    for pattern in fill.values():
         begins = next((step for step, stroke in enumerate(pattern) if stroke != "."), steps)
         half = min(begins, steps // 2)
         bar = {name: kept[:half] + "." * (steps - half) if name != "kick" else kept for name, kept in bar.items()}
@@ -92,7 +102,7 @@ def bass_part(rng: np.random.Generator, plan: Plan) -> list[Note]:
         }
         for onset, beats, member in lines[section.name]:
             if onset < style.beats:
-                force = (0.6 + 0.35 * section.intensity) * rng.uniform(0.85, 1.0)
+                force = (0.5 + 0.45 * section.intensity) * rng.uniform(0.85, 1.0)
                 note = plan.note(bar * style.beats + onset, beats, members[member], float(force))
                 notes.append(_loosen(rng, note, loose))
     return notes
@@ -120,7 +130,7 @@ def comping_part(rng: np.random.Generator, plan: Plan, player: Player, centre: f
         for number, (onset, beats, member) in enumerate(other if section.name == "chorus" else pattern):
             if onset >= style.beats:
                 continue
-            force = (0.5 + 0.4 * section.intensity) * rng.uniform(0.8, 1.0) * (1.0 if onset % 1 == 0 else 0.88)
+            force = (0.38 + 0.55 * section.intensity) * rng.uniform(0.8, 1.0) * (1.0 if onset % 1 == 0 else 0.88)
             chosen = chord if member is None else (chord[member % len(chord)],)
             if plucked and member is None and number % 2:
                 chosen = chosen[::-1]
@@ -139,7 +149,7 @@ def held_part(rng: np.random.Generator, plan: Plan, centre: float) -> list[Note]
 
     def close(pitch: int, bar: int) -> None:
         first = open_notes.pop(pitch)
-        force = 0.45 + 0.4 * plan.section(first).intensity
+        force = 0.35 + 0.6 * plan.section(first).intensity
         notes.append(plan.note(first * plan.style.beats, (bar - first) * plan.style.beats - 0.05, pitch, force))
 
     for bar in range(plan.bars):

@@ -40,6 +40,7 @@ PANS = {
     "hat": 0.3, "pedal": 0.3, "open": 0.3, "ride": -0.35, "crash": -0.4, "crash2": 0.45, "tom_low": -0.4,
     "tom_mid": 0.05, "tom_high": 0.35, "shaker": 0.5, "tambourine": -0.5, "conga": 0.4,
 }  # fmt: skip
+_CYMBALS = ("hat", "pedal", "open", "ride", "crash", "crash2", "shaker", "tambourine")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,9 @@ def play_hydrogen(rng: np.random.Generator, hits: Sequence[Hit], kit: str, sampl
         layers = instruments[_substitute(hit.drum, instruments)]
         layer = next((layer for layer in layers if hit.velocity <= layer.top), layers[-1])
         sound = _recording(layer.path) * layer.gain
-        force = hit.velocity * rng.uniform(0.92, 1.0) * (1.0 if len(layers) > 1 else hit.velocity**0.5)
+        # Electronic kits have all their samples at full scale, cymbals too.
+        cymbal = 0.55 if hit.drum in _CYMBALS and len(layers) == 1 else 1.0
+        force = cymbal * hit.velocity * rng.uniform(0.92, 1.0) * (1.0 if len(layers) > 1 else hit.velocity**0.5)
         angle = (PANS.get(hit.drum, 0.0) + 1) * np.pi / 4
         placed = sound * (force * 2**0.5 * np.array([[np.cos(angle)], [np.sin(angle)]]))
         start = round(hit.start * RATE)
@@ -111,8 +114,8 @@ def _substitute(drum: str, instruments: dict[str, tuple[Layer, ...]]) -> str:
     return drum
 
 
-@functools.lru_cache(maxsize=512)
-def _recording(path: Path) -> Signal:
+@functools.lru_cache(maxsize=128)
+def _recording(path: Path) -> NDArray[np.float32]:
     """A stroke as (2, N) at 44.1 kHz, at most four seconds."""
     audio, rate = soundfile.read(path, dtype="float64", always_2d=True)
     if rate != RATE:
@@ -120,4 +123,4 @@ def _recording(path: Path) -> Signal:
     audio = audio[: 4 * RATE, :2]
     fade = min(len(audio), 400)
     audio[len(audio) - fade :] *= np.linspace(1, 0, fade)[:, None]
-    return np.ascontiguousarray(np.broadcast_to(audio.T, (2, len(audio))))
+    return np.ascontiguousarray(np.broadcast_to(audio.T, (2, len(audio))), dtype=np.float32)

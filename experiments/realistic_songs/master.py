@@ -7,15 +7,14 @@ mixture stays the exact sum of its stems.
 import numpy as np
 from numpy.typing import NDArray
 from pedalboard import HighShelfFilter, LowShelfFilter, PeakFilter
-from scipy.ndimage import gaussian_filter1d, minimum_filter1d, uniform_filter1d
+from scipy.ndimage import minimum_filter1d, uniform_filter1d
 from scipy.signal import lfilter
 
-from .composer import RATE
+from .composer import RATE, STEMS
 from .effects import apply, codec, decibels
 
 Signal = NDArray[np.float64]
 
-STEMS = ("drums", "bass", "other", "vocals")
 CEILING = 0.96
 
 
@@ -51,8 +50,32 @@ def loudness(audio: Signal) -> float:
     return float(-0.691 + 10 * np.log10(gated.mean()))
 
 
+def balance(rng: np.random.Generator, stems: dict[str, Signal]) -> tuple[dict[str, Signal], float]:
+    """Set the levels of the stems, and the vocals between -12 and +3 dB of the rest while they sing.
+
+    Returns:
+        The stems, and that ratio in dB.
+    """
+    band = {
+        "drums": set_level(stems["drums"], float(rng.normal(-20, 1.5))),
+        "bass": set_level(stems["bass"], float(rng.normal(-21.5, 1.5))),
+        "other": set_level(stems["other"], float(rng.normal(-20.5, 1.5))),
+    }
+    ratio = float(np.clip(rng.normal(-2.5, 3.5), -12, 3))
+    sung = active(stems["vocals"]) if stems["vocals"].any() else np.zeros(stems["vocals"].shape[1], dtype=bool)
+    if not sung.any():
+        return {**band, "vocals": stems["vocals"]}, -np.inf
+    accompaniment = band["drums"] + band["bass"] + band["other"]
+    # Where the band is nearly silent, a vocal in proportion would vanish.
+    backing = max(level(accompaniment, sung), 0.3 * level(accompaniment))
+    gain = decibels(ratio) * backing / max(level(stems["vocals"], sung), 1e-9)
+    return {**band, "vocals": gain * stems["vocals"]}, ratio
+
+
 def master(rng: np.random.Generator, stems: dict[str, Signal]) -> dict[str, Signal]:
-    """Tone, glue, loudness and limiting of a whole record, and for one song in five an MP3 encoder."""
+    """Width, tone, glue, loudness and limiting of a whole record, and for one song in five an MP3 encoder."""
+    width = float(rng.uniform(1.0, 2.0))
+    stems = {name: widen(audio, width) if name != "bass" else audio for name, audio in stems.items()}
     tone = [
         LowShelfFilter(100, float(rng.uniform(-2, 2))),
         PeakFilter(float(rng.uniform(300, 3000)), float(rng.uniform(-1.5, 1.5)), 0.6),
@@ -74,9 +97,16 @@ def master(rng: np.random.Generator, stems: dict[str, Signal]) -> dict[str, Sign
     return {name: scale * fade * audio for name, audio in stems.items()}
 
 
+def widen(audio: Signal, width: float) -> Signal:
+    """Scale the difference of left and right in (2, N) audio."""
+    middle, side = audio.mean(0), width * (audio[0] - audio[1]) / 2
+    return np.stack([middle + side, middle - side])
+
+
 def compression(mixture: Signal, threshold: float, ratio: float) -> Signal:
     """Gain curve (N,) of a slow compressor that reduces what exceeds a threshold in dB."""
-    power = gaussian_filter1d((mixture**2).mean(0), 0.03 * RATE, truncate=3)
+    window = round(0.05 * RATE)
+    power = uniform_filter1d(uniform_filter1d((mixture**2).mean(0), window), window)
     over = np.maximum(10 * np.log10(power + 1e-12) - threshold, 0)
     return np.asarray(10 ** (-over * (1 - 1 / ratio) / 20))
 

@@ -65,7 +65,7 @@ def sung_part(rng: np.random.Generator, plan: Plan, centre: float) -> list[SungP
 
 def _draw_tune(rng: np.random.Generator, section: Section, beats: int, spoken: bool) -> _Tune:
     pickup = 0.0 if spoken else float(rng.choice([0.0, 0.5, 0.5, 1.0]))
-    sung = beats - pickup - (0.5 if spoken else float(rng.choice([0.5, 1.0, 1.5, 2.0])))
+    sung = beats - pickup - (0.5 if spoken else float(rng.choice([1.0, 1.5, 2.0, 2.5])))
     cells: Sequence[tuple[float, ...]] = CELLS
     if spoken:
         cells = RAP_CELLS

@@ -71,8 +71,19 @@ def _play(messages: Sequence[tuple[float, mido.Message]], soundfont: Path, sampl
     file = mido.MidiFile(ticks_per_beat=_TICKS // 2, tracks=[track])
     with tempfile.TemporaryDirectory() as folder:
         file.save(Path(folder, "part.mid"))
-        command = [program("fluidsynth"), "-ni", "-q", "-R", "0", "-C", "0", "-g", "0.4", "-r", str(RATE), "-O", "float"]
-        command += ["-T", "wav", "-o", "synth.dynamic-sample-loading=1", "-F", "part.wav", str(soundfont), "part.mid"]
+        command = [program("fluidsynth"), "-ni", "-q", "-R", "0", "-C", "0", "-g", "0.4", "-r", str(RATE)]
+        command += [
+            "-O",
+            "float",
+            "-T",
+            "wav",
+            "-o",
+            "synth.dynamic-sample-loading=1",
+            "-F",
+            "part.wav",
+            str(soundfont),
+            "part.mid",
+        ]
         subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=300)
         audio, _ = soundfile.read(Path(folder, "part.wav"), dtype="float64", always_2d=True)
     out = np.zeros((2, samples))

@@ -17,9 +17,20 @@ Signal = NDArray[np.float64]
 
 # Left out: too short or quiet to cut from, or voices in them.
 EXCLUDED = frozenset(
-    """silence.ogg thunder.ogg defeat.ogg defeat2.ogg victory.ogg victory2.ogg nunc_dimittis.ogg
-    dynamictest-battle-41-74sec.ogg dynamictest-normal-08-35sec.ogg PsymongR4.ogg PsymongR5.ogg ufo2.ogg
-    """.split()
+    [
+        "silence.ogg",
+        "thunder.ogg",
+        "defeat.ogg",
+        "defeat2.ogg",
+        "victory.ogg",
+        "victory2.ogg",
+        "nunc_dimittis.ogg",
+        "dynamictest-battle-41-74sec.ogg",
+        "dynamictest-normal-08-35sec.ogg",
+        "PsymongR4.ogg",
+        "PsymongR5.ogg",
+        "ufo2.ogg",
+    ]
 )
 # Krumhansl and Kessler's key profiles (Psychological Review 89(4), 1982).
 _PROFILES = {

@@ -4,10 +4,13 @@ Its pitch strays from the score by up to two semitones: the caller replaces it.
 """
 
 import functools
+import importlib.util
+import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -17,7 +20,7 @@ from .speech import Speech
 
 _DIVISIONS = 480
 _TEMPO = 120  # times are given in seconds: the written tempo is any
-_NAMES = (("C", 0), ("C", 1), ("D", 0), ("D", 1), ("E", 0), ("F", 0), ("F", 1), ("G", 0), ("G", 1), ("A", 0), ("A", 1), ("B", 0))
+_NAMES = tuple((name[0], name.count("#")) for name in ["C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"])
 
 
 def sing_sinsy(notes: Sequence[Note], words: Sequence[str], transpose: int) -> tuple[Speech, float]:
@@ -52,11 +55,23 @@ def sing_sinsy(notes: Sequence[Note], words: Sequence[str], transpose: int) -> t
 
 
 @functools.cache
-def _synthesizer():  # noqa: ANN202
+def _synthesizer() -> Callable[[str], tuple[Sequence[float], int]]:
+    if importlib.util.find_spec("pkg_resources") is None:
+        # pysinsy asks this module for the path of its files; setuptools 81 and newer come without it.
+        stand_in = ModuleType("pkg_resources")
+        stand_in.resource_filename = _resource  # type: ignore[attr-defined]
+        sys.modules["pkg_resources"] = stand_in
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pysinsy imports pkg_resources
+        warnings.simplefilter("ignore")  # older ones warn
         import pysinsy
     return pysinsy.synthesize
+
+
+def _resource(package: str, name: str) -> str:
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    return str(Path(spec.origin).parent / name)
 
 
 def _ticks(seconds: float) -> int:

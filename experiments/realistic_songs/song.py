@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .band import bass_part, comping_part, drum_part, held_part, solo_part
-from .composer import RATE, Hit, Note
-from .effects import amplify, apply, bass_chain, decibels, draw_room, drum_chain, place, player_chain, vocal_chain
+from .composer import RATE, Note
+from .effects import amplify, apply, bass_chain, draw_room, drum_chain, place, player_chain, vocal_chain
 from .kits import play_hydrogen
-from .master import STEMS, active, level, master, quantise, set_level
+from .master import balance, master, quantise, set_level
 from .midi import play_kit, play_notes
 from .plan import Plan, draw_plan
 from .recordings import excerpt, guess_harmony
@@ -76,28 +76,6 @@ def make_song(
     return quantise(master(record, stems)), recipe
 
 
-def balance(rng: np.random.Generator, stems: dict[str, Signal]) -> tuple[dict[str, Signal], float]:
-    """Set the levels of the stems, and the vocals between -12 and +3 dB of the rest while they sing.
-
-    Returns:
-        The stems, and that ratio in dB.
-    """
-    band = {
-        "drums": set_level(stems["drums"], float(rng.normal(-20, 1.5))),
-        "bass": set_level(stems["bass"], float(rng.normal(-21.5, 1.5))),
-        "other": set_level(stems["other"], float(rng.normal(-20.5, 1.5))),
-    }
-    ratio = float(np.clip(rng.normal(-3.5, 3.5), -12, 3))
-    sung = active(stems["vocals"]) if stems["vocals"].any() else np.zeros(stems["vocals"].shape[1], dtype=bool)
-    if not sung.any():
-        return {**band, "vocals": stems["vocals"]}, -np.inf
-    accompaniment = band["drums"] + band["bass"] + band["other"]
-    # Where the band is nearly silent, a vocal in proportion would vanish.
-    backing = max(level(accompaniment, sung), 0.3 * level(accompaniment))
-    gain = decibels(ratio) * backing / max(level(stems["vocals"], sung), 1e-9)
-    return {**band, "vocals": gain * stems["vocals"]}, ratio
-
-
 def _over_recording(
     song: np.random.Generator, vocals: np.random.Generator, pool: Pool, seconds: float, samples: int, seed: int
 ) -> tuple[dict[str, Signal], Vocals, Recipe]:
@@ -126,9 +104,7 @@ def _mix_vocals(rng: np.random.Generator, singing: Vocals, room: tuple[float, fl
     return lead + apply(vocal_chain(rng, room, beat, backing=True), singing.backing)
 
 
-def _play_drums(
-    rng: np.random.Generator, plan: Plan, pool: Pool, soundfont: Path, samples: int
-) -> tuple[Signal, str]:
+def _play_drums(rng: np.random.Generator, plan: Plan, pool: Pool, soundfont: Path, samples: int) -> tuple[Signal, str]:
     hits = [hit for hit in drum_part(rng, plan) if hit.start * RATE < samples]
     if not hits:
         return np.zeros((2, samples)), "none"
@@ -174,8 +150,8 @@ def _play_others(
         program = int(rng.choice(player.programs))
         audio, width = _play_player(rng, plan, player, program, soundfonts, soundfont, samples)
         audio = apply(player_chain(rng, player.kind, room, beat), audio)
-        position = 0.0 if player.kind in ("pad", "strings") else side * (-1) ** number * float(rng.uniform(0.1, 0.7))
-        audio = place(audio, 0.0 if width > 1 else position, min(width, 1.0))
+        position = 0.0 if player.kind in ("pad", "strings") else side * (-1) ** number * float(rng.uniform(0.15, 0.85))
+        audio = place(audio, 0.0 if width > 1.5 else position, min(width, 1.3))
         out += set_level(audio, -20 + player.level + float(rng.uniform(-3, 2)))
         instruments.append(f"{player.kind} {program}")
     program = int(rng.choice(plan.style.solos))
@@ -200,7 +176,7 @@ def _play_player(
     soundfont: Path,
     samples: int,
 ) -> tuple[Signal, float]:
-    """One instrument at peak 1, and its width; 2 for a guitar played twice, left and right."""
+    """One instrument at peak 1, and its width; 2 for a part played twice, left and right."""
     centre = _CENTRES.get(player.kind, 60.0) + float(rng.uniform(-3, 4))
     if player.kind == "distorted guitar":
         # A clean guitar through an amplifier, or the soundfont's distorted one through a milder one.
@@ -215,12 +191,13 @@ def _play_player(
             notes = [replace(n, start=max(0.0, n.start + 0.006 * float(late.standard_normal()))) for n in notes]
             takes.append(_unit(_play(notes, 27 if clean else program, soundfonts, soundfont, samples)).mean(0))
         return np.stack([amplify(rng, take, drive)[0] for take in takes]), 2.0
-    if player.patterns:
-        notes = comping_part(rng, plan, player, centre)
-    else:
-        notes = held_part(rng, plan, centre)
+    notes = comping_part(rng, plan, player, centre) if player.patterns else held_part(rng, plan, centre)
     audio = _play(notes, program, soundfonts, soundfont, samples, vibrato=player.kind in _MELODIC)
-    return _unit(audio), float(rng.uniform(0.4, 1.0))
+    if player.kind == "acoustic guitar" and rng.random() < 0.5:
+        again = [replace(n, start=max(0.0, n.start + 0.008 * float(rng.standard_normal()))) for n in notes]
+        second = _play(again, program, soundfonts, soundfont, samples)
+        return np.stack([_unit(audio).mean(0), _unit(second).mean(0)]), 2.0
+    return _unit(audio), float(rng.uniform(0.5, 1.3))
 
 
 def _play(
@@ -245,6 +222,3 @@ def _unit(audio: Signal) -> Signal:
     """Scale to peak 1; silence stays silent."""
     peak = float(np.abs(audio).max())
     return audio / peak if peak > 1e-6 else audio
-
-
-__all__ = ["STEMS", "Hit", "balance", "make_song"]

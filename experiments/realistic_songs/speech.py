@@ -1,6 +1,7 @@
 """Spoken phrases with the times of their sounds, from festival, flite, espeak-ng and hibari."""
 
 import functools
+import itertools
 import re
 import subprocess
 import tempfile
@@ -25,7 +26,9 @@ _SCHEME = """
               (utt.relation.items utt 'Segment))
       (fclose out))))
 """
-_FLITE_VOWELS = frozenset("aa ae ah ao aw ax ay eh er ey ih iy ow oy uh uw".split())
+_FLITE_VOWELS = frozenset(
+    ("aa", "ae", "ah", "ao", "aw", "ax", "ay", "eh", "er", "ey", "ih", "iy", "ow", "oy", "uh", "uw")
+)
 _SILENCES = frozenset(("pau", "#", "sil", "h#", "_"))
 _ENGLISH_REFERENCE = "slt"
 
@@ -155,7 +158,7 @@ def _cepstra(audio: Signal, rate: int, hop: float) -> Signal:
     power = np.abs(np.fft.rfft(frames, axis=1)) ** 2
     edges = np.geomspace(150, 7000, 29)
     bands = np.searchsorted(np.fft.rfftfreq(size, 1 / rate), edges)
-    energy = np.stack([power[:, a : max(b, a + 1)].mean(1) for a, b in zip(bands[:-1], bands[1:], strict=True)], 1)
+    energy = np.stack([power[:, a : max(b, a + 1)].mean(1) for a, b in itertools.pairwise(bands)], 1)
     logs = np.log(energy + 1e-5 * energy.max())
     basis = np.cos(np.pi / 28 * np.outer(np.arange(28) + 0.5, np.arange(14)))
     cepstra = logs @ basis

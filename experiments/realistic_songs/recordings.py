@@ -15,23 +15,49 @@ from .sources import NEXUIZ, UFOAI, WESNOTH, Pool
 
 Signal = NDArray[np.float64]
 
-# Left out: too short or quiet to cut from, or voices in them.
-EXCLUDED = frozenset(
-    [
+TOO_SHORT = frozenset(
+    (
         "silence.ogg",
         "thunder.ogg",
         "defeat.ogg",
         "defeat2.ogg",
         "victory.ogg",
         "victory2.ogg",
-        "nunc_dimittis.ogg",
         "dynamictest-battle-41-74sec.ogg",
         "dynamictest-normal-08-35sec.ogg",
         "PsymongR4.ogg",
         "PsymongR5.ogg",
         "ufo2.ogg",
-    ]
+    )
 )
+VOICES_FOUND = frozenset(
+    (
+        "nunc_dimittis.ogg",
+        "battle-epic.ogg",
+        "elf-land.ogg",
+        "heroes_rite.ogg",
+        "knalgan_theme.ogg",
+        "legends_of_the_north.ogg",
+        "love_theme.ogg",
+        "return_to_wesnoth.ogg",
+        "revelation.ogg",
+        "traveling_minstrels.ogg",
+        "underground.ogg",
+        "brainsukker.ogg",
+        "digital-pursuit.ogg",
+        "PsymongO1.ogg",
+        "AlexFightmare.ogg",
+        "Crystan-Geosphere04.ogg",
+        "dbsea.ogg",
+        "turinItalyM.ogg",
+    )
+)
+"""Recordings in which Spleeter finds a voice, or takes an instrument for one.
+
+Of two stretches of 12 s it gives more than a thirtieth of the median second's energy to the vocals (-15 dB), or more
+than a third (-5 dB) of some second's.
+"""
+
 # Krumhansl and Kessler's key profiles (Psychological Review 89(4), 1982).
 _PROFILES = {
     "major": (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),
@@ -47,7 +73,7 @@ def names(pool: Pool) -> list[tuple[Path, str]]:
     else:
         mine = "Psymong" if pool == "valid" else None
         found = [(UFOAI, name) for name in _listed(UFOAI) if ("Psymong" in name) == (mine is not None)]
-    return [(place, name) for place, name in found if Path(name).name not in EXCLUDED]
+    return [(place, name) for place, name in found if Path(name).name not in TOO_SHORT | VOICES_FOUND]
 
 
 def excerpt(rng: np.random.Generator, pool: Pool, seconds: float) -> tuple[Signal, str]:

@@ -1,7 +1,7 @@
 """Who sings: a lead from one of several sources, doubles, a second voice, a choir; all dry, at 44.1 kHz."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from .composer import RATE, Note, Syllable, sing_formants
 from .lyrics import kana, phrase
 from .melody import SungPhrase, sung_part
 from .plan import Plan
-from .singing import Frames, Singer, SungSyllable, analyse, draw_singer, retune, sing, syllables
+from .singing import Frames, Singer, SungSyllable, analyse, draw_singer, retune, settle, sing, syllables
 from .sinsy import sing_sinsy
 from .sources import FORMANT_POOLS, Pool, Voice, voices
 from .speech import speak
@@ -96,9 +96,10 @@ class _Chorister:
             return
         texts = [phrase(rng, voice.language, count) for count in longest.values()]
         for line, speech in zip(longest, speak(voice, texts, seed), strict=True):
-            found = syllables(speech.phones)
+            frames = analyse(speech)
+            found = settle(frames, syllables(speech.phones))
             if found:
-                self.lines[line] = analyse(speech), found
+                self.lines[line] = frames, found
 
     def perform(
         self, rng: np.random.Generator, phrases: Sequence[SungPhrase], samples: int, late: float = 0.0
@@ -133,7 +134,7 @@ def _choir(rng: np.random.Generator, plan: Plan, lead: _Chorister, samples: int)
         return out
     frames, found = lines[int(rng.integers(len(lines)))]
     vowel = max(found, key=lambda s: s.vowel_end - s.vowel)
-    held = [SungSyllable(vowel.vowel, vowel.vowel, vowel.vowel_end, vowel.vowel_end)]
+    held = [replace(vowel, onset=vowel.vowel, end=vowel.vowel_end)]
     sections = [s for s in plan.sections if s.name in ("chorus", "bridge", "solo")]
     for member in range(6):
         size = lead.singer.tract * float(rng.uniform(0.9, 1.12))

@@ -66,13 +66,14 @@ _PROFILES = {
 
 
 def names(pool: Pool) -> list[tuple[Path, str]]:
-    """Archive or folder, and name within it, of each recording of a pool."""
+    """Archive or folder, and name within it, of each recording of a pool; no composer is in two pools."""
+    composer = {"valid": "music/Psymong", "test": "music/Crystan"}
     if pool == "train":
-        wesnoth = sorted(path.name for path in WESNOTH.glob("*.ogg"))
-        found = [(WESNOTH, name) for name in wesnoth] + [(NEXUIZ, name) for name in _listed(NEXUIZ)]
+        found = [(WESNOTH, path.name) for path in sorted(WESNOTH.glob("*.ogg"))]
+        found += [(NEXUIZ, name) for name in _listed(NEXUIZ)]
+        found += [(UFOAI, name) for name in _listed(UFOAI) if not name.startswith(tuple(composer.values()))]
     else:
-        mine = "Psymong" if pool == "valid" else None
-        found = [(UFOAI, name) for name in _listed(UFOAI) if ("Psymong" in name) == (mine is not None)]
+        found = [(UFOAI, name) for name in _listed(UFOAI) if name.startswith(composer[pool])]
     return [(place, name) for place, name in found if Path(name).name not in TOO_SHORT | VOICES_FOUND]
 
 

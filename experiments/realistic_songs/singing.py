@@ -86,7 +86,7 @@ def draw_singer(rng: np.random.Generator, tract: float) -> Singer:
         glide=float(rng.uniform(0.03, 0.11)),
         scoop=float(rng.uniform(0.0, 0.6)),
         detune=float(rng.uniform(0.02, 0.14)),
-        breath=float(rng.choice([0.0, 0.02, 0.04, 0.08])),
+        breath=float(rng.choice([0.0, 0.005, 0.01, 0.02])),
         brightness=float(rng.uniform(-1.0, 3.0)),
     )
 
@@ -120,8 +120,8 @@ def _continue_band(logs: Signal, noise: Signal, rate: int) -> tuple[Signal, Sign
         share[row, low] = np.interp(wanted[low], known, noise[row])
     if low.all():
         return out, share
-    near = (wanted > 0.72 * edge) & low
-    level = np.log(np.exp(out[:, near]).mean(1))
+    near = (wanted > 0.85 * edge) & low
+    level = out[:, near].mean(1)
     body = np.exp(out[:, wanted < 1500]).mean(1)
     hiss = 1 / (1 + body / np.exp(level))  # near 1 for fricatives
     slope = (18 - 10 * hiss) * np.log(10) / 10
@@ -216,10 +216,10 @@ def sing(
     said = Frames(np.where(voiced, pitch, 0.0), _rows(frames.envelope, source), _rows(frames.noise, source))
     audio = _synthesize(said, singer)
     audio = soften(audio * _loudness(audio, clock, centres, notes, start))
-    fade = min(len(audio) // 2, 220)
-    audio[:fade] *= np.linspace(0, 1, fade)
-    audio[len(audio) - fade :] *= np.linspace(1, 0, fade)
-    if singer.breath:
+    attack, release = min(len(audio) // 2, RATE // 200), min(len(audio) // 2, RATE // 14)
+    audio[:attack] *= np.linspace(0, 1, attack)
+    audio[len(audio) - release :] *= np.linspace(1, 0, release) ** 1.5
+    if singer.breath and rng.random() < 0.7:
         audio, start = _with_breath(rng, audio, start, singer)
     return audio, start
 
@@ -371,7 +371,7 @@ def _with_breath(rng: np.random.Generator, audio: Signal, start: float, singer: 
     """Breathe in before the phrase."""
     seconds = float(rng.uniform(0.2, 0.45))
     noise = rng.standard_normal(int(seconds * RATE))
-    band = butter(2, [900 * singer.tract, 7000], "bandpass", fs=RATE, output="sos")
+    band = butter(1, [900 * singer.tract, 4000], "bandpass", fs=RATE, output="sos")
     rise = np.minimum(np.linspace(0, 1, len(noise)) / 0.7, np.linspace(1, 0, len(noise)) / 0.3)
     breath = singer.breath * np.asarray(sosfilt(band, noise)) * np.clip(rise, 0, 1) ** 1.5
     gap = np.zeros(int(0.05 * RATE))

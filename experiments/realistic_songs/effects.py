@@ -88,6 +88,15 @@ def drum_chain(rng: np.random.Generator, room: tuple[float, float], machine: boo
     return [*chain, reverb(room, float(wet))]
 
 
+def tame_cymbals(audio: Signal) -> Signal:
+    """Turn down what is above 7 kHz in a drum bus until it has at most an eighth of the energy, as in records."""
+    power = np.abs(np.fft.rfft(audio.mean(0))) ** 2
+    high = round(7000 / RATE * audio.shape[1])
+    share = float(power[high:].sum() / max(power.sum(), 1e-12))
+    excess = 10 * np.log10(max(share / (1 - min(share, 0.99)), 1e-9) * 7)
+    return apply([HighShelfFilter(5500, -float(min(excess, 15.0)))], audio) if excess > 0 else audio
+
+
 def player_chain(rng: np.random.Generator, kind: str, room: tuple[float, float], beat: float) -> list[Plugin]:
     """Effects of an accompanying instrument; `beat` is the length of a beat in seconds, for the delay."""
     lowest = {"distorted guitar": 80.0, "strings": 60.0, "keys": 50.0}.get(kind, 100.0)

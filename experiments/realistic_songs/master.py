@@ -61,7 +61,7 @@ def balance(rng: np.random.Generator, stems: dict[str, Signal]) -> tuple[dict[st
         "bass": set_level(stems["bass"], float(rng.normal(-21.5, 1.5))),
         "other": set_level(stems["other"], float(rng.normal(-20.5, 1.5))),
     }
-    ratio = float(np.clip(rng.normal(-2.5, 3.5), -12, 3))
+    ratio = float(np.clip(rng.normal(-3, 3.2), -12, 3))
     sung = active(stems["vocals"]) if stems["vocals"].any() else np.zeros(stems["vocals"].shape[1], dtype=bool)
     if not sung.any():
         return {**band, "vocals": stems["vocals"]}, -np.inf

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .band import bass_part, comping_part, drum_part, held_part, solo_part
 from .composer import RATE, Note
-from .effects import amplify, apply, bass_chain, draw_room, drum_chain, place, player_chain, vocal_chain
+from .effects import amplify, apply, bass_chain, draw_room, drum_chain, place, player_chain, tame_cymbals, vocal_chain
 from .kits import play_hydrogen
 from .master import balance, master, quantise, set_level
 from .midi import play_kit, play_notes
@@ -57,7 +57,7 @@ def make_song(
         soundfont = soundfonts[int(song.integers(len(soundfonts)))]
         drum_audio, kit = _play_drums(drums, plan, pool, soundfont, samples)
         stems = {
-            "drums": apply(drum_chain(drums, room, plan.style.machine), drum_audio),
+            "drums": tame_cymbals(apply(drum_chain(drums, room, plan.style.machine), drum_audio)),
             "bass": _play_bass(bass, plan, soundfonts, soundfont, samples),
         }
         stems["other"], instruments = _play_others(other, plan, soundfonts, soundfont, room, samples)

@@ -1,5 +1,7 @@
 """Effects as in a mix: chains for each kind of instrument, an amplifier, and what the vocals go through."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from pedalboard import (
@@ -25,11 +27,11 @@ from .composer import RATE
 Signal = NDArray[np.float64]
 
 
-def apply(plugins: list[Plugin], audio: Signal) -> Signal:
+def apply(plugins: Sequence[Plugin], audio: Signal) -> Signal:
     """Send (2, N) audio through effects."""
     if not plugins:
         return audio
-    return np.asarray(Pedalboard(plugins)(audio.astype(np.float32), RATE), dtype=np.float64)
+    return np.asarray(Pedalboard(list(plugins))(audio.astype(np.float32), RATE), dtype=np.float64)
 
 
 def decibels(value: float) -> float:

@@ -189,7 +189,7 @@ def sing(
         spoken: keep the pitch of speech, moved to the height of the notes (rap).
 
     Returns:
-        Mono audio at 44.1 kHz of about unit peak in the vowels, and the time in seconds at which it begins.
+        Mono audio at 44.1 kHz, vowels at a level of 0.25, and the time in seconds at which it begins.
     """
     count = min(len(sounds), len(notes))
     slurred = notes[count - 1 :]
@@ -197,7 +197,7 @@ def sing(
     out_times, source_times, centres = _time_map(sounds[:count], groups)
     start = out_times[0]
     length = int((out_times[-1] - start) / FRAME) + 1
-    clock = start + np.arange(length) * FRAME
+    clock: Signal = np.asarray(start + np.arange(length) * FRAME)
     source = np.interp(clock, out_times, source_times) / FRAME
     source += 1.2 * _drift(rng, length, 5.0)  # held vowels move a little
     source = np.clip(source, 0, len(frames.pitch) - 1.001)
@@ -232,7 +232,7 @@ def retune(
     Returns:
         As ``sing``.
     """
-    clock = start + np.arange(len(frames.pitch)) * FRAME
+    clock: Signal = np.asarray(start + np.arange(len(frames.pitch)) * FRAME)
     pitch = 440 * 2 ** ((_pitch_curve(rng, notes, singer, clock) - 69) / 12)
     audio = _synthesize(Frames(np.where(frames.pitch > 0, pitch, 0.0), frames.envelope, frames.noise), singer)
     centres = [note.start + 0.4 * note.length for note in notes]

@@ -5,7 +5,7 @@ import itertools
 import re
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,10 +113,10 @@ def _espeak(speaker: str, text: str) -> tuple[Signal, int]:
 
 
 @functools.cache
-def _hibari_model() -> "hibari.Hibari":  # noqa: F821
-    import hibari
+def _hibari_model() -> Callable[..., Signal]:
+    from hibari import Hibari  # loads onnxruntime
 
-    return hibari.Hibari()
+    return Hibari()
 
 
 def _hibari(text: str, seed: int) -> tuple[Signal, int]:

@@ -105,9 +105,9 @@ def test_validation_songs_are_those_that_training_will_take() -> None:
 def test_pools_share_no_voice_and_test_songs_no_instrument() -> None:
     assert len({voice.speaker for voice in sources.VOICES}) == len(sources.VOICES)
     for table in (sources.SOUNDFONTS, sources.DRUM_SOUNDFONTS, sources.ACOUSTIC_KITS, sources.ELECTRONIC_KITS):
-        assert not set(table["test"]) & (set(table["train"]) | set(table["valid"]))  # type: ignore[index]
+        assert not set(table["test"]) & (set(table["train"]) | set(table["valid"]))
     for pool in ("train", "valid", "test"):
-        assert len(sources.voices(pool)) >= 2  # type: ignore[arg-type]
+        assert len(sources.voices(pool)) >= 2
 
 
 def test_missing_packages_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

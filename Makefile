@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 LOGS ?= runs
+SONGS ?= runs/realistic-songs
 ARGS ?=
 UV ?= uv
 # PyTorch's own index of builds without CUDA. On Linux the package index has only the CUDA build, which is several GB.
@@ -13,10 +14,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.t
 WSA := $(BIN)/python -m wsa_lightning
 
 .DEFAULT_GOAL := help
-.PHONY: help fit test bench bench-full lint teacher control ship compare tensorboard install constraints clean
+.PHONY: help fit test bench bench-full lint teacher control ship compare songs-realistic tensorboard install constraints clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  PYTHON=python3.12        the Python that .venv is made with (now: $(PYTHON))"
 	@echo "  ARGS='--data.root PATH'  more options for the command behind fit, control and teacher, or for pytest"
@@ -37,6 +38,9 @@ ship: .venv/.installed  ## put the finished teacher and student runs into the pa
 
 compare: .venv/.installed  ## set the finished runs under LOGS (runs) side by side: table, Pareto front, a report to listen to
 	$(WSA) compare $(LOGS) $(ARGS)
+
+songs-realistic: .venv/.installed-songs  ## make 392 realistic songs under SONGS, hours; needs Debian's packages
+	nice $(BIN)/python -m experiments.realistic_songs $(SONGS) $(ARGS)
 
 tensorboard: .venv/.installed  ## show the curves of every run under LOGS (runs)
 	$(BIN)/python -m tensorboard.main --logdir $(LOGS)
@@ -96,6 +100,11 @@ clean:  ## remove .venv, caches and build leftovers; runs/ stays
 .venv/.installed-bench: .venv/.installed
 	@echo "Installing the peer packages to measure against"
 	@$(PIP) --quiet --editable '.[parity]'
+	@touch $@
+
+.venv/.installed-songs: .venv/.installed
+	@echo "Installing what realistic songs are made with; two of the packages need a C++ compiler"
+	@$(PIP) --quiet --editable '.[songs]'
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed

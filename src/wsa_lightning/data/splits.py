@@ -36,7 +36,7 @@ def split(
             f"{root / 'train'}: 1 track ({tracks[0].name}), expected at least 2, one to train and one to "
             "validate; add tracks"
         )
-    valid = _validation_names([track.name for track in tracks])
+    valid = validation_names([track.name for track in tracks])
     return [track for track in tracks if (track.name in valid) == (name == "valid")]
 
 
@@ -58,7 +58,8 @@ def official_validation_names() -> frozenset[str]:
     return frozenset(yaml.safe_load(listed.read_text(encoding="utf-8"))["validation_tracks"])
 
 
-def _validation_names(names: list[str]) -> frozenset[str]:
+def validation_names(names: list[str]) -> frozenset[str]:
+    """Which songs of a ``train`` folder validate, see ``split``."""
     official = official_validation_names().intersection(names)
     if 0 < len(official) < len(names):
         return official

@@ -16,7 +16,7 @@ from wsa_lightning.atomic import write_json
 from wsa_lightning.data.splits import validation_names
 from wsa_lightning.errors import UserError
 
-from .composer import RATE, STEMS, song_name
+from .composer import RATE, STEMS, title
 from .sources import Pool, check_sources
 
 VERSION = 1  # raise it with any change to what a song contains
@@ -42,7 +42,7 @@ def plan_set(root: Path, train: int, test: int, seconds: float, seed: int) -> li
     Of those in `root/train`, the ones that training will validate on form a pool of their own; they are known before
     any song exists, because they are chosen by name.
     """
-    names = [song_name(seed, index) for index in range(train + test)]
+    names = [title(seed, index) for index in range(train + test)]
     valid = validation_names(names[:train]) if train else frozenset()
     tasks = []
     for index, name in enumerate(names):

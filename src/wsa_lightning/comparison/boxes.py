@@ -1,4 +1,4 @@
-"""The paper's table and figure 3: distributions of scores over songs, for teachers and students before and after training."""
+"""The paper's table and figure 3: scores over songs, of teachers and of students before and after training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from wsa_lightning import figures
+from wsa_lightning.comparison.columns import LABELS
 from wsa_lightning.comparison.groups import Group
-from wsa_lightning.comparison.runs import LABELS, Model
+from wsa_lightning.comparison.runs import Model
 
 METRICS = ("usdr", "csdr", "bleedless", "fullness")
 QUANTILES = {"min": 0.0, "q25": 0.25, "median": 0.5, "q75": 0.75, "max": 1.0}

@@ -83,7 +83,8 @@ def _label(axes: Axes, group: Group) -> None:
     points = _points(group)
     pixels = [axes.transData.transform(point[:2]) for point in points]
     taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in pixels]
-    taken.append(axes.get_legend().get_window_extent())
+    if legend := axes.get_legend():
+        taken.append(legend.get_window_extent())
     for cost, usdr, name, _, on in points:
         if not on and len(points) > MOST_LABELS:
             continue

@@ -205,7 +205,7 @@ def test_a_real_browser_renders_the_report_sorts_its_table_and_loads_the_audio(
       click("window"); click("window"); seen.window = order();
       click("to teacher"); seen.difference = order();
       seen.errors = window.errors;
-      seen.image = document.querySelector("picture img").naturalWidth;
+      seen.image = document.querySelector("figure img").naturalWidth;
       seen.audio = [...document.querySelectorAll("audio")].map(audio => audio.duration);
       document.title = "seen " + JSON.stringify(seen);
     }, 1500));</script>"""

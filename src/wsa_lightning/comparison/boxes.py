@@ -39,7 +39,6 @@ def distributions(group: Group) -> list[dict[str, Any]]:
     """One row per model and metric: quantiles and mean over its songs."""
     return [
         {
-            "group": group.letter,
             "run": model.name,
             "kind": kind(model),
             "metric": metric,
@@ -53,14 +52,14 @@ def distributions(group: Group) -> list[dict[str, Any]]:
     ]
 
 
-def boxes_figure(group: Group, *, dark: bool = False) -> Figure | None:
+def boxes_figure(group: Group) -> Figure | None:
     """One panel per metric, one box per model, one dot per song; None if no model has a score per song."""
     models = box_order(group.models)
     units = {metric: about.get("unit") for metric, about in group.protocol.metrics().items()}
     metrics = [metric for metric in METRICS if any(model.per_song.get(metric) for model in models)]
     if not metrics:
         return None
-    with figures.style(dark):
+    with figures.style():
         figure = Figure(figsize=(1.5 + 2.6 * len(metrics), 1.3 + 0.42 * len(models)), layout="constrained")
         panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
         for panel, metric in zip(panels, metrics, strict=True):
@@ -84,7 +83,7 @@ def _draw(panel: Axes, models: Sequence[Model], metric: str) -> None:
             continue
         _, color, alpha = KINDS[kind(model)]
         ink = {"color": color, "linewidth": 1.2}
-        drawn = panel.boxplot(
+        panel.boxplot(
             values,
             positions=[place],
             orientation="horizontal",
@@ -92,11 +91,11 @@ def _draw(panel: Axes, models: Sequence[Model], metric: str) -> None:
             patch_artist=True,
             showfliers=False,  # every song is drawn as a dot
             manage_ticks=False,
+            boxprops=_ink(color, alpha),
             whiskerprops=ink,
             capprops=ink,
             medianprops={"color": color, "linewidth": 2.4},
         )
-        drawn["boxes"][0].set(**_ink(color, alpha))
         panel.plot(values, [place] * len(values), ".", color=color, markersize=4, alpha=0.7)
     panel.grid(visible=False, axis="y")
 

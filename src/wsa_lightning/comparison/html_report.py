@@ -75,10 +75,10 @@ def _group(group: Group) -> dict[str, Any]:
         "models": list(zip(names, group.front, zip(*columns.values(), strict=True), strict=True)),
         "definitions": {metric: known[metric] for metric in (*LABELS, *known) if metric in known},
         "aggregations": aggregations if len(aggregations) == 1 else (),
-        "pareto": [_svg_uri(pareto_figure(group, dark=dark)) for dark in (False, True)],
-        "boxes": [_svg_uri(figure) for dark in (False, True) if (figure := boxes_figure(group, dark=dark)) is not None],
+        "pareto": _svg_uri(pareto_figure(group)),
+        "boxes": None if (boxes := boxes_figure(group)) is None else _svg_uri(boxes),
         "distributions": distributions(group),
-        "curves": curves and [_svg_uri(curves_figure(curves, dark=dark)) for dark in (False, True)],
+        "curves": _svg_uri(curves_figure(curves)) if curves else None,
         "songs": [(song, [model.songs.get(song) for model in group.models]) for song in songs],
         "excerpts": {
             song: _excerpts(group, song) for song in sorted({song for run in group.runs for song in run.audio})

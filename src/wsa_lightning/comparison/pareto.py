@@ -15,12 +15,12 @@ PLACES = (
 """Positions of a name beside its point, in points: above and left first, where a rising front leaves room."""
 
 
-def pareto_figure(*groups: Group, dark: bool = False) -> Figure:
+def pareto_figure(*groups: Group) -> Figure:
     """uSDR over GFLOP per second of audio, one point per model, the front joined by a line; one panel per group.
 
     Models of unknown cost are left out.
     """
-    with figures.style(dark):
+    with figures.style():
         figure = Figure(figsize=(8, 4.6 * len(groups)), layout="constrained")
         charts = figure.subplots(len(groups), squeeze=False)[:, 0]
         for axes, group in zip(charts, groups, strict=True):

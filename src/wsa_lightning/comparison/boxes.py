@@ -55,7 +55,6 @@ def distributions(group: Group) -> list[dict[str, Any]]:
 def boxes_figure(group: Group) -> Figure | None:
     """One panel per metric, one box per model, one dot per song; None if no model has a score per song."""
     models = box_order(group.models)
-    units = {metric: about.get("unit") for metric, about in group.protocol.metrics().items()}
     metrics = [metric for metric in METRICS if any(model.per_song.get(metric) for model in models)]
     if not metrics:
         return None
@@ -64,7 +63,7 @@ def boxes_figure(group: Group) -> Figure | None:
         panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
         for panel, metric in zip(panels, metrics, strict=True):
             _draw(panel, models, metric)
-            unit = units.get(metric)
+            unit = group.protocol.definitions[metric].get("unit")
             panel.set(xlabel=LABELS[metric] + (f", {unit}" if unit else ""))
         panels[0].set_yticks(range(1, len(models) + 1), [model.name for model in models])
         panels[0].invert_yaxis()

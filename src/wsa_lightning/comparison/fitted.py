@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from wsa_lightning.comparison.runs import FinishedRun, Interval, Model, Protocol, Score, definitions
+from wsa_lightning.comparison.runs import FinishedRun, Interval, Model, Protocol, Score
 from wsa_lightning.models import TimeAttention
 from wsa_lightning.sweeps.identity import flat
 
@@ -43,7 +43,7 @@ def read_fitted(name: str, folder: Path) -> FinishedRun:
             split="validation",
             songs=tuple(data.items()),
             stems=tuple(options["data.stems"]),
-            definitions=definitions({"usdr": VALIDATION}),
+            definitions={"usdr": VALIDATION},
         ),
         model=model(
             summary["val/usdr"], summary.get("val/usdr_mean"), summary.get("flops/total"),

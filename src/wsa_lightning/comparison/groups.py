@@ -60,7 +60,7 @@ class Comparison:
 
 def compare_runs(arguments: Sequence[str]) -> Comparison:
     """Read and group runs; see ``find_runs`` for what an argument may be."""
-    runs: dict[Protocol, list[FinishedRun]] = {}
+    comparable: list[list[FinishedRun]] = []
     left_out = {}
     for name, folder in find_runs(arguments).items():
         try:
@@ -68,10 +68,14 @@ def compare_runs(arguments: Sequence[str]) -> Comparison:
         except NotComparableError as error:
             left_out[name] = str(error)
         else:
-            runs.setdefault(run.protocol, []).append(run)
+            same = next((runs for runs in comparable if runs[0].protocol == run.protocol), None)
+            if same is None:
+                comparable.append([run])
+            else:
+                same.append(run)
     # The largest group first; of two equally large groups, whole songs before chunks.
-    ordered = sorted(runs.items(), key=lambda item: (-len(item[1]), item[0].split != "test"))
-    groups = tuple(_group(chr(ord("A") + place), *item) for place, item in enumerate(ordered))
+    comparable.sort(key=lambda runs: (-len(runs), runs[0].protocol.split != "test"))
+    groups = tuple(_group(chr(ord("A") + place), runs) for place, runs in enumerate(comparable))
     return Comparison(groups, left_out)
 
 
@@ -89,7 +93,7 @@ def pareto_front(points: Sequence[tuple[float | None, float]]) -> list[bool]:
     return [point in front for point in points]
 
 
-def _group(letter: str, protocol: Protocol, runs: Sequence[FinishedRun]) -> Group:
+def _group(letter: str, runs: Sequence[FinishedRun]) -> Group:
     models = sorted([*_teachers(runs), *(run.model for run in runs)], key=lambda model: -model.usdr)
     points = [(model.flops_per_second, model.usdr) for model in models]
     notes = [
@@ -100,7 +104,7 @@ def _group(letter: str, protocol: Protocol, runs: Sequence[FinishedRun]) -> Grou
     if len({run.flops_seconds for run in runs}) > 1:
         counted = ", ".join(f"{run.name} {run.flops_seconds:g} s" for run in runs)
         notes.append(f"the FLOPs per second of audio were counted on chunks of different durations: {counted}")
-    return Group(letter, protocol, tuple(runs), tuple(models), tuple(pareto_front(points)), tuple(notes))
+    return Group(letter, runs[0].protocol, tuple(runs), tuple(models), tuple(pareto_front(points)), tuple(notes))
 
 
 def _teachers(runs: Sequence[FinishedRun]) -> list[Model]:

@@ -55,7 +55,7 @@ def html_report(comparison: Comparison) -> str:
 
 def _group(group: Group) -> dict[str, Any]:
     """The variables of the template for one group."""
-    known = group.protocol.metrics()
+    known = group.protocol.definitions
     aggregations = {text["aggregation"] for text in known.values()}
     names = [model.name for model in group.models]
     blocks = [model.blocks for model in group.models]

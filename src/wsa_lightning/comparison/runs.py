@@ -1,9 +1,8 @@
 """A finished run as plain data: its scores, what they were computed on, and its cost."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from wsa_lightning.comparison.curves import Curve
 from wsa_lightning.models import TimeAttention
@@ -38,22 +37,18 @@ class Protocol:
         split: ``test`` (whole songs), or ``validation`` (chunks, of a run that was only trained).
         songs: (song, seconds) of every scored song, or the data options that select the validation chunks.
         stems: the scored stems.
-        definitions: (metric, unit, formula and aggregation as JSON) of every metric.
+        definitions: unit, better, text and aggregation of every metric.
     """
 
     split: str
     songs: tuple[tuple[str, str], ...]
     stems: tuple[str, ...]
-    definitions: tuple[tuple[str, str], ...]
+    definitions: Mapping[str, Mapping[str, str]]
 
     @property
     def count(self) -> int | None:
         """Number of songs; None if the run does not record it."""
         return len(self.songs) if self.split == "test" else None
-
-    def metrics(self) -> dict[str, dict[str, str]]:
-        """Unit, better, text and aggregation of every metric."""
-        return {name: json.loads(text) for name, text in self.definitions}
 
     def describe(self) -> str:
         """One line: split, number of songs, stems."""
@@ -63,7 +58,7 @@ class Protocol:
     def differences(self, other: "Protocol") -> str:
         """The differences between two protocols, in words."""
         names = [key for key in ("split", "songs", "stems") if getattr(self, key) != getattr(other, key)]
-        ours, theirs = dict(self.definitions), dict(other.definitions)
+        ours, theirs = self.definitions, other.definitions
         changed = sorted(metric for metric in ours.keys() | theirs.keys() if ours.get(metric) != theirs.get(metric))
         return ", ".join([*names, *(f"definition of {metric}" for metric in changed)])
 
@@ -136,8 +131,3 @@ class FinishedRun:
     flops_seconds: float | None = None
     failed: tuple[str, ...] = ()
     curve: Curve = ()
-
-
-def definitions(content: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Definitions as a ``Protocol`` holds them: (metric, unit, formula and aggregation as JSON)."""
-    return tuple(sorted((metric, json.dumps(text, sort_keys=True)) for metric, text in content.items()))

@@ -129,7 +129,7 @@ def run_element(file: SweepFile, point: Point) -> None:
         grace=float({**DEFAULTS, **file.slurm}["signal_delay_s"]) * 0.75,
     )
     pool.run()
-    if point.is_finished:
+    if not point.missing_stages():
         return
     if signal.SIGUSR1 in pool.interrupts:
         _requeue_self(point, int(_own(file, "requeues")))

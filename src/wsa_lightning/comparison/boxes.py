@@ -9,12 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from wsa_lightning import figures
-from wsa_lightning.comparison.columns import LABELS
+from wsa_lightning.comparison.columns import LABELS, Columns
 from wsa_lightning.comparison.groups import Group
 from wsa_lightning.comparison.runs import Model
+from wsa_lightning.results import decimals
 
 METRICS = ("usdr", "csdr", "bleedless", "fullness")
-QUANTILES = {"min": 0.0, "q25": 0.25, "median": 0.5, "q75": 0.75, "max": 1.0}
+QUANTILES = {"minimum": 0.0, "lower quartile": 0.25, "median": 0.5, "upper quartile": 0.75, "maximum": 1.0}
 KINDS = {
     "teacher": ("teacher", figures.PALETTE[0], 0.55),
     "before": ("student before fine-tuning", figures.PALETTE[1], 0.12),
@@ -35,21 +36,22 @@ def kind(model: Model) -> str:
     return "teacher" if model.is_teacher else "after" if model.is_trained else "before"
 
 
-def distributions(group: Group) -> list[dict[str, Any]]:
-    """One row per model and metric: quantiles and mean over its songs."""
-    return [
-        {
-            "run": model.name,
-            "kind": kind(model),
-            "metric": metric,
-            "songs": len(values),
-            **{name: float(np.quantile(values, q)) for name, q in QUANTILES.items()},
-            "mean": float(np.mean(values)),
-        }
+def distributions(group: Group) -> Columns:
+    """Quantiles and mean over songs, one row per model and metric."""
+    rows = [
+        (model, metric, values)
         for model in box_order(group.models)
         for metric in METRICS
         if (values := list(model.per_song.get(metric, {}).values()))
     ]
+    return {
+        "run": [model.name for model, *_ in rows],
+        "kind": [KINDS[kind(model)][0] for model, *_ in rows],
+        "metric": [LABELS[metric] for _, metric, _ in rows],
+        "songs": [str(len(values)) for *_, values in rows],
+        **{name: [decimals(float(np.quantile(values, q))) for *_, values in rows] for name, q in QUANTILES.items()},
+        "mean": [decimals(float(np.mean(values))) for *_, values in rows],
+    }
 
 
 def boxes_figure(group: Group) -> Figure | None:

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from wsa_lightning.comparison.boxes import boxes_figure, distributions
-from wsa_lightning.comparison.columns import LABELS, metrics_and_cost, pattern_and_usdr
+from wsa_lightning.comparison.columns import LABELS, Columns, metrics_and_cost, pattern_and_usdr
 from wsa_lightning.comparison.curves import curves_figure
 from wsa_lightning.comparison.groups import Comparison, Group
 from wsa_lightning.comparison.pareto import pareto_figure
@@ -57,33 +57,38 @@ def _group(group: Group) -> dict[str, Any]:
     """The variables of the template for one group."""
     known = group.protocol.definitions
     aggregations = {text["aggregation"] for text in known.values()}
-    names = [model.name for model in group.models]
     blocks = [model.blocks for model in group.models]
-    columns = {
+    models = {
+        "run": [model.name for model in group.models],
+        "front": ["★" if on else "" for on in group.front],
         **pattern_and_usdr(group),
         **metrics_and_cost(group, tuple(metric for metric in LABELS if metric != "usdr")),
         "block / step, s": ["" if seconds is None else "{:.3g} / {:.3g}".format(*seconds) for seconds in blocks],
     }
     songs = sorted({song for model in group.models for song in model.songs})
+    scores = [(song, *(decimals(model.songs.get(song)) for model in group.models)) for song in songs]
     curves = [(run.name, run.curve) for run in group.runs if len(run.curve) > 1]
     return {
         "letter": group.letter,
         "title": group.title,
         "count": group.protocol.count,
-        "names": names,
-        "headings": ["run", *columns],
-        "models": list(zip(names, group.front, zip(*columns.values(), strict=True), strict=True)),
+        "models": _table(models),
         "definitions": {metric: known[metric] for metric in (*LABELS, *known) if metric in known},
         "aggregations": aggregations if len(aggregations) == 1 else (),
         "pareto": _svg_uri(pareto_figure(group)),
         "boxes": None if (boxes := boxes_figure(group)) is None else _svg_uri(boxes),
-        "distributions": distributions(group),
+        "distributions": _table(distributions(group)),
         "curves": _svg_uri(curves_figure(curves)) if curves else None,
-        "songs": [(song, [model.songs.get(song) for model in group.models]) for song in songs],
+        "songs": (["song", *models["run"]], scores) if songs else None,
         "excerpts": {
             song: _excerpts(group, song) for song in sorted({song for run in group.runs for song in run.audio})
         },
     }
+
+
+def _table(columns: Columns) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Headings and rows."""
+    return list(columns), list(zip(*columns.values(), strict=True))
 
 
 def _excerpts(group: Group, song: str) -> list[tuple[str, float | None, str]]:

@@ -43,7 +43,6 @@ def html_report(comparison: Comparison) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["db"] = decimals
     return environment.get_template("report.html.j2").render(
         groups=[_group(group) for group in comparison.groups],
         warnings=comparison.warnings(),
@@ -91,7 +90,7 @@ def _table(columns: Columns) -> tuple[list[str], list[tuple[str, ...]]]:
     return list(columns), list(zip(*columns.values(), strict=True))
 
 
-def _excerpts(group: Group, song: str) -> list[tuple[str, float | None, str]]:
+def _excerpts(group: Group, song: str) -> list[tuple[str, str, str]]:
     """Label, uSDR over the whole song and data URI of mixture, target and every model.
 
     Audio that several runs share appears once.
@@ -111,7 +110,7 @@ def _excerpts(group: Group, song: str) -> list[tuple[str, float | None, str]]:
             shown = f"{label} ({run.name})" if label in {known for known, _ in heard} else label
             heard.add((label, sound))
             uri = _data_uri(path.read_bytes(), mimetypes.guess_type(path.name)[0] or "audio/ogg")
-            excerpts.append((shown, None if model is None else model.songs.get(song), uri))
+            excerpts.append((shown, "" if model is None else decimals(model.songs.get(song)), uri))
     return excerpts
 
 

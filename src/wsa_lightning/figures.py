@@ -14,13 +14,8 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
 @contextlib.contextmanager
-def style(dark: bool = False) -> Iterator[None]:
-    """Figures made inside share fonts, grid and colours; ``dark`` draws in light colours for a dark page.
-
-    The background is transparent if ``dark``, and white otherwise, because a PNG may be shown on any page.
-    """
-    ink, faint = ("#e6e6e6", "#4a4f57") if dark else ("#222222", "#d9d9d9")
-    face = "none" if dark else "white"
+def style() -> Iterator[None]:
+    """Figures made inside share fonts, grid and colours, on white, because they may be shown on any page."""
     settings: Any = {
         "font.size": 10,
         "axes.titlesize": 10,
@@ -28,17 +23,17 @@ def style(dark: bool = False) -> Iterator[None]:
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,
-        "grid.color": faint,
+        "grid.color": "#d9d9d9",
         "grid.linewidth": 0.6,
         "axes.axisbelow": True,
         "axes.prop_cycle": cycler(color=PALETTE),
         "legend.frameon": False,
         "lines.linewidth": 1.8,
         "svg.hashsalt": "wsa-lightning",
-        "figure.facecolor": face,
-        "axes.facecolor": face,
-        "savefig.facecolor": face,
-        **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"), ink),
+        "figure.facecolor": "white",
+        "axes.facecolor": "white",
+        "savefig.facecolor": "white",
+        **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"), "#222222"),
     }
     with mpl.rc_context(settings):
         yield

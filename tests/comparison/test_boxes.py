@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-
 from tests.comparison.tested_run import write_tested_run
+
 from wsa_lightning.comparison import writing
 from wsa_lightning.comparison.boxes import box_order, boxes_figure, distributions
 from wsa_lightning.comparison.groups import Comparison, compare_runs
@@ -53,20 +53,21 @@ def test_a_dilated_window_is_another_one_and_every_table_says_so(tmp_path: Path)
 
 
 def test_the_quantiles_are_those_of_the_songs(compared: Comparison) -> None:
-    rows = {(row["run"], row["metric"]): row for row in distributions(compared.groups[0])}
+    columns = distributions(compared.groups[0])
+    rows = {row[0::2][:2]: dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)}
     assert len(rows) == 5 * 4
-    row = rows["after/w16_s4", "usdr"]  # three songs: 9, 10 and 11 dB
-    figures = [row[name] for name in ("songs", "min", "q25", "median", "q75", "max", "mean")]
-    assert figures == [3, 9.0, 9.5, 10.0, 10.5, 11.0, 10.0]
-    assert [rows[name, "csdr"]["kind"] for name in ("teacher", "before/w4_s4", "after/w4_s4")] == [
-        "teacher", "before", "after",
+    row = rows["after/w16_s4", "uSDR"]  # three songs: 9, 10 and 11 dB
+    headings = ("songs", "minimum", "lower quartile", "median", "upper quartile", "maximum", "mean")
+    assert [float(row[name]) for name in headings] == [3, 9.0, 9.5, 10.0, 10.5, 11.0, 10.0]
+    assert [rows[name, "cSDR"]["kind"] for name in ("teacher", "before/w4_s4", "after/w4_s4")] == [
+        "teacher", "student before fine-tuning", "student or model, trained",
     ]  # fmt: skip
 
 
 def test_the_report_holds_figure_and_table(compared: Comparison) -> None:
     html = html_report(compared)
     assert "Distributions over songs" in html
-    assert len(re.findall("before fine-tuning</span>", html)) == 2 * 4
+    assert len(re.findall("<td>student before fine-tuning</td>", html)) == 2 * 4
 
 
 def test_runs_that_were_only_fit_have_no_songs_and_no_boxes(compared: Comparison) -> None:
@@ -75,4 +76,4 @@ def test_runs_that_were_only_fit_have_no_songs_and_no_boxes(compared: Comparison
         assert model.songs
         model.per_song.clear()
     assert boxes_figure(group) is None
-    assert distributions(group) == []
+    assert not any(distributions(group).values())

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from tests.conftest import Run
 from tests.comparison.tested_run import DEFINITIONS, SONGS, write_tested_run
+from tests.conftest import Run
+
 from wsa_lightning.comparison.curves import read_curve
-from wsa_lightning.comparison.pareto import pareto_front
+from wsa_lightning.comparison.groups import pareto_front
 from wsa_lightning.comparison.run_folders import find_runs
 
 
@@ -205,7 +205,7 @@ def test_a_real_browser_renders_the_report_sorts_its_table_and_loads_the_audio(
       click("window"); click("window"); seen.window = order();
       click("to teacher"); seen.difference = order();
       seen.errors = window.errors;
-      seen.image = document.querySelector("picture img").naturalWidth;
+      seen.image = document.querySelector("figure img").naturalWidth;
       seen.audio = [...document.querySelectorAll("audio")].map(audio => audio.duration);
       document.title = "seen " + JSON.stringify(seen);
     }, 1500));</script>"""
@@ -388,9 +388,36 @@ def test_what_test_really_writes_is_what_compare_reads(
     assert float(rows["run"]["time_attention_reduction"]) > 1
 
 
+def test_runs_whose_flops_nobody_could_count_are_in_every_table_and_not_on_the_front(
+    fitted: Path, tmp_path: Path, wsa: Run
+) -> None:
+    runs = tmp_path / "runs"
+    write_tested_run(runs / "counted")
+    scores = write_tested_run(runs / "uncounted", usdr=12.0) / "test" / "scores.json"
+    content = json.loads(scores.read_text())
+    content["models"]["student"]["flops"] |= dict.fromkeys(("total", "time_attention", "per_second_of_audio"))
+    scores.write_text(json.dumps(content))
+    shutil.copytree(fitted / "fit_only", runs / "fit_only")
+    path = runs / "fit_only" / "summary.json"
+    summary = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in summary.items() if not key.startswith("flops/")}))
+    code, terminal, errors = compare(wsa, runs, "--out", tmp_path / "out")
+    assert code == 0, errors
+    for name, group in (("uncounted", "A"), ("fit_only", "B")):
+        row = table(tmp_path / "out")[name]
+        assert row["group"] == group
+        assert (row["pareto"], row["flops_per_second_of_audio"], row["time_attention_reduction"]) == ("False", "", "")
+        assert row["usdr_median"]
+        lines = [line for line in terminal.splitlines() if name in line]
+        assert any("n/a" in line for line in lines)
+        assert not any("★" in line for line in lines)
+    assert table(tmp_path / "out")["counted"]["pareto"] == "True"
+    assert (tmp_path / "out" / "report.html").read_text().count("<td>n/a</td>") >= 2
+
+
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(-5, 5)), min_size=1, max_size=12))
 def test_whatever_is_off_the_pareto_front_is_beaten_by_something_on_it(points: list[tuple[int, int]]) -> None:
-    front = pareto_front([cost for cost, _ in points], [score for _, score in points])
+    front = pareto_front(points)
     best = {point for point, on in zip(points, front, strict=True) if on}
     assert best
     for cost, score in best:

@@ -10,14 +10,16 @@ import pytest
 import soundfile
 
 from tests.conftest import Run
-from wsa_lightning.data.check import TrackReport, check_all, track_folders
+from wsa_lightning.data.check import TrackReport, check_each, compare_tracks, track_folders
 from wsa_lightning.errors import UserError
 
 RATE = 44100
 
 
 def check(root: Path) -> dict[str, TrackReport]:
-    return {report.name: report for report in check_all(track_folders(root), RATE, workers=2)}
+    reports = list(check_each(track_folders(root), RATE, workers=2))
+    compare_tracks(reports)
+    return {report.name: report for report in reports}
 
 
 def rewrite(path: Path, change: Callable[[np.ndarray], np.ndarray], rate: int = RATE) -> None:

@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from wsa_lightning.atomic import write_json
-from wsa_lightning.data.check import TrackReport, check_all, track_folders
-from wsa_lightning.data.decode import decode_each, find_jobs, import_stempeg, pending
-from wsa_lightning.data.embedded import make_tracks, progress_bar
+from wsa_lightning.data.check import TrackReport, check_each, compare_tracks, track_folders
+from wsa_lightning.data.decode import decode_each, find_jobs, import_stempeg
+from wsa_lightning.data.embedded import counted, make_tracks
+from wsa_lightning.data.folders import is_track
 from wsa_lightning.errors import UserError
 from wsa_lightning.machine import usable_cores
 from wsa_lightning.ranges import NonNegativeInt, PositiveFloat, PositiveInt
@@ -54,9 +55,9 @@ def check(
         json_file: also write the whole report to this file, as JSON.
     """
     folders = track_folders(root)
-    with progress_bar("checking tracks") as bar:
-        task = bar.add_task("", total=len(folders))
-        reports = check_all(folders, sample_rate, workers or usable_cores(), lambda: bar.advance(task))
+    checked = check_each(folders, sample_rate, workers or usable_cores())
+    reports = list(counted(checked, "checking tracks", len(folders)))
+    compare_tracks(reports)
     faulty = sum(bool(report.errors) for report in reports)
     suspect = sum(bool(report.warnings) and not report.errors for report in reports)
     if json_file is not None:
@@ -81,15 +82,12 @@ def decode(root: Path, out: Path, *, workers: PositiveInt = 2) -> None:
     """
     import_stempeg()
     jobs = find_jobs(root, out)
-    todo = pending(jobs)
+    todo = [job for job in jobs if not is_track(job.target)]
     failures, loud = [], 0
-    with progress_bar("decoding tracks") as bar:
-        task = bar.add_task("", total=len(jobs), completed=len(jobs) - len(todo))
-        for decoded in decode_each(todo, workers):
-            bar.advance(task)
-            loud += decoded.loud
-            if decoded.error is not None:
-                failures.append(decoded.error)
+    for decoded in counted(decode_each(todo, workers), "decoding tracks", len(todo)):
+        loud += decoded.loud
+        if decoded.error is not None:
+            failures.append(decoded.error)
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
     note = f"; {loud} in 32-bit float, because 16 bits would clip them" if loud else ""

@@ -75,7 +75,7 @@ def run(plan: Sweep, todo: Sequence[Point], launcher: str) -> None:
         return
     from wsa_lightning.sweeps.local import run_here
 
-    if interrupts := run_here(plan, todo, program=PROGRAM):
+    if interrupts := run_here(plan, todo, PROGRAM):
         print("stopped; the same command resumes from the last checkpoints", file=sys.stderr)
         sys.exit(128 + interrupts[0])
 

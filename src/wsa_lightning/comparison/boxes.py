@@ -1,4 +1,4 @@
-"""The paper's table and figure 3: distributions of scores over songs, for teachers and students before and after training."""
+"""The paper's table and figure 3: scores over songs, of teachers and of students before and after training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,11 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from wsa_lightning import figures
+from wsa_lightning.comparison.columns import LABELS, Columns
 from wsa_lightning.comparison.groups import Group
-from wsa_lightning.comparison.runs import LABELS, Model
+from wsa_lightning.comparison.runs import Model
+from wsa_lightning.results import decimals
 
 METRICS = ("usdr", "csdr", "bleedless", "fullness")
-QUANTILES = {"min": 0.0, "q25": 0.25, "median": 0.5, "q75": 0.75, "max": 1.0}
+QUANTILES = {"minimum": 0.0, "lower quartile": 0.25, "median": 0.5, "upper quartile": 0.75, "maximum": 1.0}
 KINDS = {
     "teacher": ("teacher", figures.PALETTE[0], 0.55),
     "before": ("student before fine-tuning", figures.PALETTE[1], 0.12),
@@ -34,37 +36,36 @@ def kind(model: Model) -> str:
     return "teacher" if model.is_teacher else "after" if model.is_trained else "before"
 
 
-def distributions(group: Group) -> list[dict[str, Any]]:
-    """One row per model and metric: quantiles and mean over its songs."""
-    return [
-        {
-            "group": group.letter,
-            "run": model.name,
-            "kind": kind(model),
-            "metric": metric,
-            "songs": len(values),
-            **{name: float(np.quantile(values, q)) for name, q in QUANTILES.items()},
-            "mean": float(np.mean(values)),
-        }
+def distributions(group: Group) -> Columns:
+    """Quantiles and mean over songs, one row per model and metric."""
+    rows = [
+        (model, metric, values)
         for model in box_order(group.models)
         for metric in METRICS
         if (values := list(model.per_song.get(metric, {}).values()))
     ]
+    return {
+        "run": [model.name for model, *_ in rows],
+        "kind": [KINDS[kind(model)][0] for model, *_ in rows],
+        "metric": [LABELS[metric] for _, metric, _ in rows],
+        "songs": [str(len(values)) for *_, values in rows],
+        **{name: [decimals(float(np.quantile(values, q))) for *_, values in rows] for name, q in QUANTILES.items()},
+        "mean": [decimals(float(np.mean(values))) for *_, values in rows],
+    }
 
 
-def boxes_figure(group: Group, *, dark: bool = False) -> Figure | None:
+def boxes_figure(group: Group) -> Figure | None:
     """One panel per metric, one box per model, one dot per song; None if no model has a score per song."""
     models = box_order(group.models)
-    units = {metric: about.get("unit") for metric, about in group.protocol.metrics().items()}
     metrics = [metric for metric in METRICS if any(model.per_song.get(metric) for model in models)]
     if not metrics:
         return None
-    with figures.style(dark):
+    with figures.style():
         figure = Figure(figsize=(1.5 + 2.6 * len(metrics), 1.3 + 0.42 * len(models)), layout="constrained")
         panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
         for panel, metric in zip(panels, metrics, strict=True):
             _draw(panel, models, metric)
-            unit = units.get(metric)
+            unit = group.protocol.definitions[metric].get("unit")
             panel.set(xlabel=LABELS[metric] + (f", {unit}" if unit else ""))
         panels[0].set_yticks(range(1, len(models) + 1), [model.name for model in models])
         panels[0].invert_yaxis()
@@ -83,7 +84,7 @@ def _draw(panel: Axes, models: Sequence[Model], metric: str) -> None:
             continue
         _, color, alpha = KINDS[kind(model)]
         ink = {"color": color, "linewidth": 1.2}
-        drawn = panel.boxplot(
+        panel.boxplot(
             values,
             positions=[place],
             orientation="horizontal",
@@ -91,11 +92,11 @@ def _draw(panel: Axes, models: Sequence[Model], metric: str) -> None:
             patch_artist=True,
             showfliers=False,  # every song is drawn as a dot
             manage_ticks=False,
+            boxprops=_ink(color, alpha),
             whiskerprops=ink,
             capprops=ink,
             medianprops={"color": color, "linewidth": 2.4},
         )
-        drawn["boxes"][0].set(**_ink(color, alpha))
         panel.plot(values, [place] * len(values), ".", color=color, markersize=4, alpha=0.7)
     panel.grid(visible=False, axis="y")
 

@@ -25,9 +25,9 @@ def read_curve(folder: Path) -> Curve:
     return tuple((event.step, event.value) for event in events.Scalars(TAG))
 
 
-def curves_figure(curves: Sequence[tuple[str, Curve]], *, dark: bool = False) -> Figure:
+def curves_figure(curves: Sequence[tuple[str, Curve]]) -> Figure:
     """One line per run."""
-    with figures.style(dark):
+    with figures.style():
         figure = Figure(figsize=(8, 3.6), layout="constrained")
         axes = figure.subplots()
         for name, curve in curves:

@@ -10,13 +10,6 @@ from wsa_lightning.comparison.pareto import pareto_figure
 from wsa_lightning.comparison.runs import Model
 
 UNITS = {"gflop": 1e9, "mflop": 1e6}
-ABOUT = """\
-`usdr_over_gflop_per_second/{group}`: the y axis is uSDR (median over songs, dB), the step on the x axis is **GFLOP per
-second of audio**, rounded, including the separation's overlap; one point per model. `usdr_over_mflop_per_second/{group}`
-is the same in MFLOP, for models so small that a GFLOP is too coarse. Choose *step* as the horizontal axis.
-
-Group {group}: {title}.
-"""
 
 
 def write_events(comparison: Comparison, folder: Path) -> None:
@@ -27,8 +20,7 @@ def write_events(comparison: Comparison, folder: Path) -> None:
     """
     with SummaryWriter(str(folder / "comparison")) as writer:
         for group in comparison.groups:
-            writer.add_figure(f"pareto/{group.letter}", pareto_figure(group.panel), close=False)
-            writer.add_text(f"about/{group.letter}", ABOUT.format(group=group.letter, title=group.title))
+            writer.add_figure(f"pareto/{group.letter}", pareto_figure(group), close=False)
     for group in comparison.groups:
         for model, on_front in zip(group.models, group.front, strict=True):
             name = model.name.replace("/", "_")
@@ -39,10 +31,12 @@ def write_events(comparison: Comparison, folder: Path) -> None:
 
 
 def _write_model(writer: SummaryWriter, group: Group, model: Model, on_front: bool) -> None:
-    for unit, size in UNITS.items():
-        step = round(model.flops_per_second / size)
-        writer.add_scalar(f"usdr_over_{unit}_per_second/{group.letter}", model.usdr, step)
-    metrics = {"usdr_db": model.usdr, "gflop_per_second_of_audio": model.flops_per_second / 1e9}
+    metrics = {"usdr_db": model.usdr}
+    if model.flops_per_second is not None:
+        metrics["gflop_per_second_of_audio"] = model.flops_per_second / 1e9
+        for unit, size in UNITS.items():
+            step = round(model.flops_per_second / size)
+            writer.add_scalar(f"usdr_over_{unit}_per_second/{group.letter}", model.usdr, step)
     options = {
         "group": group.letter,
         "role": "teacher" if model.is_teacher else "student",

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
+from wsa_lightning.comparison.runs import FinishedRun, Interval, Model, Protocol, Score
 from wsa_lightning.models import TimeAttention
-from wsa_lightning.comparison.runs import FinishedRun, Interval, Model, Protocol, Score, definitions
 from wsa_lightning.sweeps.identity import flat
 
 VALIDATION = {
@@ -24,13 +24,14 @@ def read_fitted(name: str, folder: Path) -> FinishedRun:
     options = flat(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
     seconds = options["flops.seconds"]
 
-    def model(usdr: float, mean: float | None, flops: float, **values: Any) -> Model:
-        return Model(scores={"usdr": Score(float(usdr), mean)}, flops_per_second=flops / seconds, **values)
+    def model(usdr: float, mean: float | None, flops: float | None, **values: Any) -> Model:
+        cost = None if flops is None else flops / seconds
+        return Model(scores={"usdr": Score(float(usdr), mean)}, flops_per_second=cost, **values)
 
     teacher = None
     if summary.get("val/teacher_usdr") is not None:
         teacher = model(
-            summary["val/teacher_usdr"], None, summary["flops/teacher_total"],
+            summary["val/teacher_usdr"], None, summary.get("flops/teacher_total"),
             name="teacher", is_teacher=True, pattern=TimeAttention(), identity=str(summary["teacher"]),
         )  # fmt: skip
     delta = summary.get("val/delta_db")
@@ -42,15 +43,14 @@ def read_fitted(name: str, folder: Path) -> FinishedRun:
             split="validation",
             songs=tuple(data.items()),
             stems=tuple(options["data.stems"]),
-            definitions=definitions({"usdr": VALIDATION}),
+            definitions={"usdr": VALIDATION},
         ),
         model=model(
-            summary["val/usdr"], summary.get("val/usdr_mean"), summary["flops/total"],
+            summary["val/usdr"], summary.get("val/usdr_mean"), summary.get("flops/total"),
             name=name, is_teacher=False, pattern=TimeAttention.of(own),
             difference=None if delta is None else Interval(delta), retained=summary.get("val/retained"),
             reduction=summary.get("flops/attention_reduction"),
         ),
         teacher=teacher,
-        references={},
         flops_seconds=seconds,
     )  # fmt: skip

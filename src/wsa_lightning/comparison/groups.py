@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from wsa_lightning.comparison.pareto import Panel, pareto_front
 from wsa_lightning.comparison.run_folders import find_runs, read_run
-from wsa_lightning.comparison.runs import Model, NotComparableError, Protocol, FinishedRun
+from wsa_lightning.comparison.runs import FinishedRun, Model, NotComparableError, Protocol
 
 
 @dataclass(frozen=True)
@@ -17,7 +16,7 @@ class Group:
         protocol: what all its runs were scored on.
         runs: in the order in which they were found.
         models: teachers and students, best uSDR first.
-        front: which of them are on the Pareto front of uSDR against FLOPs per second of audio.
+        front: which of them are on the Pareto front of uSDR against FLOPs per second of audio; none of unknown cost is.
         notes: differences within the group that a reader should know.
     """
 
@@ -32,11 +31,6 @@ class Group:
     def title(self) -> str:
         """The protocol in one line, for tables and figures."""
         return self.protocol.describe()
-
-    @property
-    def panel(self) -> Panel:
-        """The group's chart."""
-        return Panel(self.models, self.front, f"{self.letter}: {self.title}")
 
 
 @dataclass(frozen=True)
@@ -66,7 +60,7 @@ class Comparison:
 
 def compare_runs(arguments: Sequence[str]) -> Comparison:
     """Read and group runs; see ``find_runs`` for what an argument may be."""
-    runs: dict[Protocol, list[FinishedRun]] = {}
+    comparable: list[list[FinishedRun]] = []
     left_out = {}
     for name, folder in find_runs(arguments).items():
         try:
@@ -74,16 +68,34 @@ def compare_runs(arguments: Sequence[str]) -> Comparison:
         except NotComparableError as error:
             left_out[name] = str(error)
         else:
-            runs.setdefault(run.protocol, []).append(run)
+            same = next((runs for runs in comparable if runs[0].protocol == run.protocol), None)
+            if same is None:
+                comparable.append([run])
+            else:
+                same.append(run)
     # The largest group first; of two equally large groups, whole songs before chunks.
-    ordered = sorted(runs.items(), key=lambda item: (-len(item[1]), item[0].split != "test"))
-    groups = tuple(_group(chr(ord("A") + place), *item) for place, item in enumerate(ordered))
+    comparable.sort(key=lambda runs: (-len(runs), runs[0].protocol.split != "test"))
+    groups = tuple(_group(chr(ord("A") + place), runs) for place, runs in enumerate(comparable))
     return Comparison(groups, left_out)
 
 
-def _group(letter: str, protocol: Protocol, runs: Sequence[FinishedRun]) -> Group:
+def pareto_front(points: Sequence[tuple[float | None, float]]) -> list[bool]:
+    """Which (cost, score) no other dominates: none costs as little, scores as high, and is better in one of the two.
+
+    A point of unknown cost is not on the front and dominates none.
+    """
+    known = [(cost, score) for cost, score in points if cost is not None]
+    front = {
+        (cost, score)
+        for cost, score in known
+        if not any(other != (cost, score) and other[0] <= cost and other[1] >= score for other in known)
+    }
+    return [point in front for point in points]
+
+
+def _group(letter: str, runs: Sequence[FinishedRun]) -> Group:
     models = sorted([*_teachers(runs), *(run.model for run in runs)], key=lambda model: -model.usdr)
-    front = pareto_front([model.flops_per_second for model in models], [model.usdr for model in models])
+    points = [(model.flops_per_second, model.usdr) for model in models]
     notes = [
         f"{run.name}: {len(run.failed)} songs failed and are not in the scores ({', '.join(run.failed)})"
         for run in runs
@@ -92,13 +104,13 @@ def _group(letter: str, protocol: Protocol, runs: Sequence[FinishedRun]) -> Grou
     if len({run.flops_seconds for run in runs}) > 1:
         counted = ", ".join(f"{run.name} {run.flops_seconds:g} s" for run in runs)
         notes.append(f"the FLOPs per second of audio were counted on chunks of different durations: {counted}")
-    return Group(letter, protocol, tuple(runs), tuple(models), tuple(front), tuple(notes))
+    return Group(letter, runs[0].protocol, tuple(runs), tuple(models), tuple(pareto_front(points)), tuple(notes))
 
 
 def _teachers(runs: Sequence[FinishedRun]) -> list[Model]:
     """Every teacher once, by its file and its score; numbered if there are several."""
     unique = {
-        (run.teacher.identity, round(run.teacher.usdr, 4), round(run.teacher.flops_per_second)): run.teacher
+        (run.teacher.identity, round(run.teacher.usdr, 4), run.teacher.flops_per_second): run.teacher
         for run in reversed(runs)
         if run.teacher is not None
     }

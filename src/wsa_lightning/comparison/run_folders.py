@@ -10,12 +10,12 @@ from pathlib import Path
 
 import yaml
 
-from wsa_lightning.errors import UserError
 from wsa_lightning.comparison.curves import read_curve
 from wsa_lightning.comparison.fitted import read_fitted
-from wsa_lightning.sweeps.point import REPLACED
-from wsa_lightning.comparison.runs import NotComparableError, FinishedRun
+from wsa_lightning.comparison.runs import FinishedRun, NotComparableError
 from wsa_lightning.comparison.tested import read_tested
+from wsa_lightning.errors import UserError
+from wsa_lightning.sweeps.point import REPLACED
 
 RUN_MARKS = ("config.yaml", "summary.json", "test/scores.json")
 DEEPEST = 3

@@ -1,18 +1,11 @@
 """A finished run as plain data: its scores, what they were computed on, and its cost."""
 
-import json
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from wsa_lightning.models import TimeAttention
 from wsa_lightning.comparison.curves import Curve
-
-LABELS = {
-    "usdr": "uSDR", "usdr_active": "uSDR, vocals sounding", "csdr": "cSDR", "si_sdr": "SI-SDR", "l1_freq": "L1-freq",
-    "bleedless": "bleedless", "fullness": "fullness", "leakage": "leakage",
-}  # fmt: skip
+from wsa_lightning.models import TimeAttention
 
 
 class NotComparableError(Exception):
@@ -44,22 +37,18 @@ class Protocol:
         split: ``test`` (whole songs), or ``validation`` (chunks, of a run that was only trained).
         songs: (song, seconds) of every scored song, or the data options that select the validation chunks.
         stems: the scored stems.
-        definitions: (metric, unit, formula and aggregation as JSON) of every metric.
+        definitions: unit, better, text and aggregation of every metric.
     """
 
     split: str
     songs: tuple[tuple[str, str], ...]
     stems: tuple[str, ...]
-    definitions: tuple[tuple[str, str], ...]
+    definitions: Mapping[str, Mapping[str, str]]
 
     @property
     def count(self) -> int | None:
         """Number of songs; None if the run does not record it."""
         return len(self.songs) if self.split == "test" else None
-
-    def metrics(self) -> dict[str, dict[str, str]]:
-        """Unit, better, text and aggregation of every metric."""
-        return {name: json.loads(text) for name, text in self.definitions}
 
     def describe(self) -> str:
         """One line: split, number of songs, stems."""
@@ -69,7 +58,7 @@ class Protocol:
     def differences(self, other: "Protocol") -> str:
         """The differences between two protocols, in words."""
         names = [key for key in ("split", "songs", "stems") if getattr(self, key) != getattr(other, key)]
-        ours, theirs = dict(self.definitions), dict(other.definitions)
+        ours, theirs = self.definitions, other.definitions
         changed = sorted(metric for metric in ours.keys() | theirs.keys() if ours.get(metric) != theirs.get(metric))
         return ", ".join([*names, *(f"definition of {metric}" for metric in changed)])
 
@@ -83,7 +72,7 @@ class Model:
         is_teacher: whether the student of its run is compared with it.
         pattern: its time attention.
         scores: median and mean over songs, by metric.
-        flops_per_second: FLOPs per second of audio, including the separation's overlap.
+        flops_per_second: FLOPs per second of audio, including the separation's overlap; None if not counted.
         blocks: seconds of a block, and from one block to the next, of separated songs; None for chunks.
         difference: student minus teacher in uSDR.
         retained: uSDR of student / uSDR of teacher.
@@ -91,14 +80,13 @@ class Model:
         identity: distinguishes one teacher from another.
         is_trained: False for a student that has not been trained.
         per_song: score by metric and song, mean over stems; without songs whose target is silent.
-        audio: the audio excerpt by song.
     """
 
     name: str
     is_teacher: bool
     pattern: TimeAttention
     scores: dict[str, Score]
-    flops_per_second: float
+    flops_per_second: float | None
     blocks: tuple[float, float] | None = None
     difference: Interval | None = None
     retained: float | None = None
@@ -106,7 +94,6 @@ class Model:
     identity: str = ""
     is_trained: bool = True
     per_song: dict[str, dict[str, float]] = field(default_factory=dict)
-    audio: dict[str, Path] = field(default_factory=dict)
 
     @property
     def songs(self) -> dict[str, float]:
@@ -130,7 +117,7 @@ class FinishedRun:
         protocol: what was scored, and how.
         model: the student.
         teacher: the model it was distilled from.
-        references: excerpts of mixture and target, by song.
+        audio: excerpts by song and by mixture, target, teacher, student or model.
         flops_seconds: duration for which FLOPs were counted, of a run that was only trained.
         failed: songs that could not be scored.
         curve: (step, validation uSDR) during training, if there are event files.
@@ -140,17 +127,7 @@ class FinishedRun:
     protocol: Protocol
     model: Model
     teacher: Model | None
-    references: dict[str, dict[str, Path]]
+    audio: dict[str, dict[str, Path]] = field(default_factory=dict)
     flops_seconds: float | None = None
     failed: tuple[str, ...] = ()
     curve: Curve = ()
-
-
-def definitions(content: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Definitions as a ``Protocol`` holds them: (metric, unit, formula and aggregation as JSON)."""
-    return tuple(sorted((metric, json.dumps(text, sort_keys=True)) for metric, text in content.items()))
-
-
-def finite_or_none(value: Any) -> float | None:
-    """A finite number, or None."""
-    return float(value) if value is not None and math.isfinite(value) else None

@@ -3,12 +3,11 @@
 import csv
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from wsa_lightning.comparison.runs import FinishedRun, Interval, Model, NotComparableError, Protocol, Score
 from wsa_lightning.models import TimeAttention
-from wsa_lightning.comparison.runs import FinishedRun, Interval, Model, NotComparableError, Protocol, Score, definitions, finite_or_none
 
 VERSION = 1
 AUDIO_SUFFIXES = (".ogg", ".wav", ".flac", ".mp3", ".opus")
@@ -23,62 +22,49 @@ def read_tested(name: str, folder: Path) -> FinishedRun:
         rows = [row for row in csv.DictReader(file) if not row["error"]]
     if not rows:
         raise NotComparableError("test/scores.csv holds no scored song")
-    audio = _excerpts(folder / "test" / "audio")
-    models = {role: _model(role, scores, rows, audio) for role in scores["models"]}
-    role = "student" if "student" in models else "model"
-    own = replace(models[role], name=name, is_teacher=False)
-    teacher = models.get("teacher")
-    if teacher is not None:
-        own = _against_teacher(own, scores)
+    has_teacher = "teacher" in scores["models"]
     return FinishedRun(
         name=name,
         protocol=Protocol(
             split=scores["split"],
             songs=tuple(sorted({(row["song"], f"{float(row['seconds']):.2f}") for row in rows})),
             stems=tuple(sorted({row["stem"] for row in rows})),
-            definitions=definitions(scores["definitions"]),
+            definitions=scores["definitions"],
         ),
-        model=own,
-        teacher=teacher,
-        references={
-            song: {kind: path for kind, path in files.items() if kind in ("mixture", "target")}
-            for song, files in audio.items()
-        },
+        model=_model(name, "student" if has_teacher else "model", scores, rows),
+        teacher=_model("teacher", "teacher", scores, rows) if has_teacher else None,
+        audio=_excerpts(folder / "test" / "audio"),
         failed=tuple(failure["song"] for failure in scores["failed"]),
     )
 
 
-def _model(role: str, scores: dict[str, Any], rows: list[dict[str, str]], audio: dict[str, dict[str, Path]]) -> Model:
-    """One model of a test, as a teacher."""
+def _model(name: str, role: str, scores: dict[str, Any], rows: list[dict[str, str]]) -> Model:
     content, blocks = scores["models"][role], scores["separation"][role]
-    values = {metric: Score(finite_or_none(s["median"]), finite_or_none(s["mean"])) for metric, s in content["scores"].items()}
+    values = {
+        metric: Score(finite_or_none(s["median"]), finite_or_none(s["mean"])) for metric, s in content["scores"].items()
+    }
     if undefined := sorted(values.keys() - scores["definitions"].keys()):
         raise NotComparableError(f"test/scores.json does not define {', '.join(undefined)}")
     if values["usdr"].median is None:
         raise NotComparableError(f"test/scores.json has no median uSDR of the {role}")
+    difference = (scores.get("difference") or {}).get("usdr") if role == "student" else None
+    retained = (scores.get("retained") or {}).get("usdr") if role == "student" else None
+    taught = scores["models"]["teacher"]["flops"]["time_attention"] if role == "student" else None
+    own = content["flops"]["time_attention"]
     return Model(
-        name="teacher",
-        is_teacher=True,
+        name=name,
+        is_teacher=role == "teacher",
         pattern=TimeAttention.of(content),
         scores=values,
-        flops_per_second=float(content["flops"]["per_second_of_audio"]),
+        flops_per_second=finite_or_none(content["flops"]["per_second_of_audio"]),
         blocks=(float(blocks["block_seconds"]), float(blocks["step_seconds"])),
+        difference=difference
+        and Interval(difference["mean"], finite_or_none(difference["low"]), finite_or_none(difference["high"])),
+        retained=finite_or_none(retained),
+        reduction=taught / own if taught and own else None,
         identity=str(content.get("sha256") or content.get("checkpoint")),
         is_trained=content["checkpoint"] is not None,
         per_song={metric: _songs(rows, role, metric) for metric in values},
-        audio={song: files[role] for song, files in audio.items() if role in files},
-    )
-
-
-def _against_teacher(student: Model, scores: dict[str, Any]) -> Model:
-    """The student with its difference to the teacher."""
-    difference = (scores.get("difference") or {}).get("usdr")
-    attention = {role: content["flops"]["time_attention"] for role, content in scores["models"].items()}
-    return replace(
-        student,
-        difference=difference and Interval(difference["mean"], finite_or_none(difference["low"]), finite_or_none(difference["high"])),
-        retained=finite_or_none((scores.get("retained") or {}).get("usdr")),
-        reduction=attention["teacher"] / attention["student"] if all(attention.values()) else None,
     )
 
 
@@ -92,7 +78,6 @@ def _songs(rows: list[dict[str, str]], role: str, metric: str) -> dict[str, floa
 
 
 def _excerpts(folder: Path) -> dict[str, dict[str, Path]]:
-    """Files by song and by mixture, target, teacher or student."""
     if not folder.is_dir():
         return {}
     return {
@@ -100,3 +85,8 @@ def _excerpts(folder: Path) -> dict[str, dict[str, Path]]:
         for song in sorted(folder.iterdir())
         if song.is_dir()
     }
+
+
+def finite_or_none(value: Any) -> float | None:
+    """A finite number, or None."""
+    return float(value) if value is not None and math.isfinite(value) else None

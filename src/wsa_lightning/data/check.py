@@ -1,7 +1,7 @@
 """Reads every sample of a dataset, and reports what training would fail on or learn wrongly from."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -67,27 +67,16 @@ def track_folders(root: Path) -> list[Path]:
     return folders
 
 
-def check_all(
-    folders: list[Path], sample_rate: int, workers: int, on_checked: Callable[[], object] = lambda: None
-) -> list[TrackReport]:
-    """Check tracks in parallel threads, then compare them with each other.
+def check_each(folders: list[Path], sample_rate: int, workers: int) -> Iterator[TrackReport]:
+    """Check tracks in parallel threads; a report per track, in the order of ``folders``.
 
     Args:
         folders: of the tracks.
         sample_rate: expected, in Hz.
         workers: threads; decoding and arithmetic release Python's lock.
-        on_checked: called after every track.
-
-    Returns:
-        A report per track, in the order of ``folders``.
     """
-    reports = []
     with ThreadPoolExecutor(workers) as pool:
-        for report in pool.map(lambda folder: check_track(folder, sample_rate), folders):
-            reports.append(report)
-            on_checked()
-    _compare(reports)
-    return reports
+        yield from pool.map(lambda folder: check_track(folder, sample_rate), folders)
 
 
 def check_track(folder: Path, sample_rate: int = 44100) -> TrackReport:
@@ -167,8 +156,8 @@ def _clipped(audio: NDArray[np.float64]) -> int:
     return int(binary_opening(full, np.ones((_RUN, 1))).sum()) if full.any() else 0
 
 
-def _compare(reports: list[TrackReport]) -> None:
-    """Report tracks with the same audio or the same name as an earlier one."""
+def compare_tracks(reports: list[TrackReport]) -> None:
+    """Add to the reports which tracks have the same audio or the same name as an earlier one."""
     by_audio: dict[str, TrackReport] = {}
     by_name: dict[str, TrackReport] = {}
     for report in reports:

@@ -199,8 +199,10 @@ class ChunkDataset(Dataset[Item]):
             return {"mixture": mixture, "targets": targets, "track": -1, "index": index}
 
 
-class TrackDataset(Dataset[Item]):
+class TrackDataset(Dataset[Item | Failure]):
     """Whole tracks, the mixture as published; their lengths differ, so a batch has one track.
+
+    A track that cannot be read or does not fit into memory is a ``Failure``.
 
     Raises:
         UserError: there is no track, or a stem is unknown.
@@ -215,23 +217,10 @@ class TrackDataset(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.tracks)
 
-    def __getitem__(self, index: int) -> Item:
-        track = self.tracks[index]
-        return _read_item(track, self.stems, 0, track.samples, index, index)
-
-
-class Tolerant(Dataset[Item | Failure]):
-    """A dataset with a ``Failure`` for every item that cannot be read or does not fit into memory."""
-
-    def __init__(self, dataset: FixedItems[Item]) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
     def __getitem__(self, index: int) -> Item | Failure:
+        track = self.tracks[index]
         try:
-            return self.dataset[index]
+            return _read_item(track, self.stems, 0, track.samples, index, index)
         except (UserError, OSError, MemoryError) as error:
             return {"track": index, "index": index, "error": str(error) or type(error).__name__}
 

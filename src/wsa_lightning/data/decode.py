@@ -7,13 +7,12 @@ floats; musdb asks for 16 bits, for which ffmpeg silently clips AAC's overshoots
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from wsa_lightning.data.folders import is_track, remove_partial_tracks, write_track
+from wsa_lightning.data.folders import remove_partial_tracks, write_track
 from wsa_lightning.errors import UserError
 
 STREAMS = ("mixture", "drums", "bass", "other", "vocals")
@@ -21,16 +20,14 @@ _SUFFIX = ".stem.mp4"
 _AAC_FRAME = 1024
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """One track to decode: the compressed file and the folder of the WAV files."""
 
     source: Path
     target: Path
 
 
-@dataclass(frozen=True)
-class Decoded:
+class Decoded(NamedTuple):
     """The result for one track: an error or None, and whether it exceeds full scale (and so is stored as float)."""
 
     error: str | None = None
@@ -49,11 +46,6 @@ def find_jobs(root: Path, out: Path) -> list[Job]:
     if out.resolve() == root.resolve():
         raise UserError(f"OUT is ROOT ({out}): name another folder")
     return [Job(file, out / subset / file.name.removesuffix(_SUFFIX)) for subset, file in found]
-
-
-def pending(jobs: list[Job]) -> list[Job]:
-    """The jobs whose track does not exist yet."""
-    return [job for job in jobs if not is_track(job.target)]
 
 
 def import_stempeg() -> Any:

@@ -2,12 +2,13 @@
 
 import json
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import track
 
 from wsa_lightning.atomic import write_json
 from wsa_lightning.composer import RATE, VERSION, compose, title
@@ -20,10 +21,10 @@ TEST_TRACKS = 8
 SECONDS = 12.0
 SEED = 0
 
-FINISHED = "songs.json"
-STARTED = "songs.started.json"
+RECIPE = "songs.json"
 
 Recipe = dict[str, float]
+T = TypeVar("T")
 
 
 def embedded_root(cache: Path | None = None) -> Path:
@@ -47,7 +48,7 @@ def make_tracks(root: Path, *, train: int, test: int, seconds: float, seed: int,
     """Compose pieces and write them as ``root/{train,test}/TITLE/{mixture,drums,bass,other,vocals}.wav``.
 
     A call that was stopped is resumed by the next one, and several processes may fill the same folder at once.
-    ``root/songs.json`` is written last: where it is, all tracks were written.
+    ``root/songs.json`` holds the arguments; it marks the folder as one made here.
 
     Args:
         root: the folder to fill; absent, empty, or begun by a call with the same arguments.
@@ -64,32 +65,15 @@ def make_tracks(root: Path, *, train: int, test: int, seconds: float, seed: int,
     _claim(root, recipe)
     folders = [root / ("train" if i < train else "test") / title(seed, i) for i in range(train + test)]
     missing = [(folder, i) for i, folder in enumerate(folders) if not is_track(folder)]
-    if missing:
-        with progress_bar("composing pieces") as bar:
-            written = _write_each(missing, seed, seconds, workers or usable_cores())
-            for _ in bar.track(written, total=len(missing)):
-                pass
-    if missing or not is_complete(root):
-        remove_partial_tracks(root)
-        write_json(root / FINISHED, recipe)
-        (root / STARTED).unlink(missing_ok=True)
+    written = _write_each(missing, seed, seconds, workers or usable_cores()) if missing else ()
+    for _ in counted(written, "composing pieces", len(missing)):
+        pass
+    remove_partial_tracks(root)
 
 
-def is_complete(root: Path) -> bool:
-    """Whether ``make_tracks`` has finished in this folder."""
-    return (root / FINISHED).is_file()
-
-
-def progress_bar(what: str) -> Progress:
-    """A bar on standard error that counts tracks."""
-    return Progress(
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
+def counted(items: Iterable[T], what: str, total: int) -> Iterable[T]:
+    """The items, with a bar on standard error if there are any."""
+    return track(items, what, total, console=Console(stderr=True), disable=not total)
 
 
 def _claim(root: Path, recipe: Recipe) -> None:
@@ -103,31 +87,26 @@ def _claim(root: Path, recipe: Recipe) -> None:
             f"{root} cannot be made ({error.strerror}); name another folder, or set {CACHE_VARIABLE} to one"
         ) from error
     present = {path.name for path in root.iterdir() if not path.name.startswith(".")}
-    if present & {FINISHED, STARTED}:
-        found = _read_recipe(root)
+    if RECIPE in present:
+        found = _read_recipe(root / RECIPE)
         if found != recipe:
             raise UserError(
                 f"{root} holds tracks made with {found}, not with {recipe}; name another folder, or delete it"
             )
     elif present:
         raise UserError(
-            f"{root} holds {', '.join(sorted(present)[:3])} and no {FINISHED}, so it was not made here; "
+            f"{root} holds {', '.join(sorted(present)[:3])} and no {RECIPE}, so it was not made here; "
             "name another folder, or move its files away"
         )
     else:
-        write_json(root / STARTED, recipe)
+        write_json(root / RECIPE, recipe)
 
 
-def _read_recipe(root: Path) -> object:
-    """The content of the marker file; FINISHED is tried again last, as another process may just have written it."""
-    for name in (FINISHED, STARTED, FINISHED):
-        try:
-            return json.loads((root / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            continue
-        except ValueError:
-            return f"a {name} that is not JSON"
-    return None
+def _read_recipe(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return f"a {path.name} that is not JSON"
 
 
 def _write_each(missing: list[tuple[Path, int]], seed: int, seconds: float, workers: int) -> Iterator[None]:

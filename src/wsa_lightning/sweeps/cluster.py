@@ -129,11 +129,11 @@ def run_element(file: SweepFile, point: Point) -> None:
         grace=float({**DEFAULTS, **file.slurm}["signal_delay_s"]) * 0.75,
     )
     pool.run()
-    if pool.finished:
+    if not point.missing_stages():
         return
     if signal.SIGUSR1 in pool.interrupts:
         _requeue_self(point, int(_own(file, "requeues")))
-    elif pool.failed:
+    elif point.name in pool.reasons:
         raise RuntimeError(pool.reasons[point.name])
     elif signal.SIGTERM in pool.interrupts:
         sys.exit(128 + signal.SIGTERM)  # with status 0 Slurm would record the job as COMPLETED

@@ -7,20 +7,18 @@ from collections.abc import Sequence
 from wsa_lightning.errors import UserError
 from wsa_lightning.machine import usable_cores
 from wsa_lightning.sweeps.grid import Sweep, SweepFile
-from wsa_lightning.sweeps.point import PROGRAM, Point
-from wsa_lightning.sweeps.pool import GRACE_SECONDS, Pool
+from wsa_lightning.sweeps.point import Point
+from wsa_lightning.sweeps.pool import Pool
 from wsa_lightning.sweeps.status import LiveTable
 
 CORES_PER_SLOT = 2
 
 
-def run_here(
-    sweep: Sweep, points: Sequence[Point], *, program: Sequence[str] = PROGRAM, grace: float = GRACE_SECONDS
-) -> list[signal.Signals]:
+def run_here(sweep: Sweep, points: Sequence[Point], program: Sequence[str]) -> list[signal.Signals]:
     """Run points until all have finished or failed; returns the signals that interrupted it, if any."""
     slots = make_slots(sweep.file, len(points))
     with LiveTable(points, f"{sweep.folder} in {len(slots)} slots") as table:
-        pool = Pool(points, slots, retries=sweep.file.retries, program=program, grace=grace, watch=table.draw)
+        pool = Pool(points, slots, retries=sweep.file.retries, program=program, watch=table.draw)
         pool.run()
     return pool.interrupts
 

@@ -65,8 +65,6 @@ class Pool:
         self.running: list[subprocess.Popen[bytes]] = []
         self.attempts: Counter[str] = Counter()
         self.reasons: dict[str, str] = {}  # why a point's last attempt ended
-        self.finished: list[Point] = []
-        self.failed: list[Point] = []
         self.interrupts: list[signal.Signals] = []
 
     def run(self) -> None:
@@ -98,9 +96,9 @@ class Pool:
                     yield from self._run_stages(point, slot)
             except HeldError as error:  # the state file belongs to the holder of the lock
                 print(f"{point.name} is left alone: {error}", file=sys.stderr, flush=True)
-                self._fail(point, str(error))
+                self.reasons[point.name] = str(error)
             except UserError as error:
-                self._fail(point, str(error))
+                self.reasons[point.name] = str(error)
                 self._tell(point, "failed", note=str(error))
 
     def _run_stages(self, point: Point, slot: Slot) -> Iterator[bool]:
@@ -121,17 +119,16 @@ class Pool:
                 failure = _describe_end(point, stage, process.returncode)
         if not missing:
             point.finish()
-            self.finished.append(point)
             self.watch(True)
         elif self.interrupts:
             self._tell(point, "interrupted", stage=missing[0], attempt=attempt)
-        elif attempt <= self.retries:
-            self.reasons[point.name] = failure
-            self.waiting.append(point)
-            self._tell(point, "retrying", stage=missing[0], attempt=attempt, note=failure)
         else:
-            self._fail(point, failure)
-            self._tell(point, "failed", stage=missing[0], attempt=attempt, note=failure)
+            self.reasons[point.name] = failure
+            is_tried_again = attempt <= self.retries
+            if is_tried_again:
+                self.waiting.append(point)
+            state: State = "retrying" if is_tried_again else "failed"
+            self._tell(point, state, stage=missing[0], attempt=attempt, note=failure)
 
     def _start(self, point: Point, stage: str, slot: Slot) -> tuple[subprocess.Popen[bytes], list[str]]:
         attempt = self.attempts[point.name]
@@ -157,10 +154,6 @@ class Pool:
                 self._stop()
             kill_group(process)  # ranks and data workers that outlived the leading process
             self.running.remove(process)
-
-    def _fail(self, point: Point, reason: str) -> None:
-        self.failed.append(point)
-        self.reasons[point.name] = reason
 
     def _tell(self, point: Point, state: State, **about: Any) -> None:
         point.set_state(state, **about)

@@ -86,7 +86,9 @@ class LiveTable:
         self._drawn = time.monotonic()
         rows = [status(point) for point in self.points]
         if self.live is not None:
-            self.live.update(status_table(rows, self.title, most=max(5, self.console.height - 8)), refresh=True)
+            if len(rows) > self.console.height - 8:  # rich cuts the end off
+                rows.sort(key=lambda row: URGENCY.get(row.state, 0))
+            self.live.update(status_table(rows, self.title), refresh=True)
             return
         for row in rows:
             if self._said.get(row.name) != row.doing:
@@ -100,21 +102,17 @@ class LiveTable:
                 self.console.print(f"{row.name}: {row.doing}{scores}{note}", soft_wrap=True, markup=False)
 
 
-def status_table(rows: Sequence[Status], title: str, most: int | None = None) -> Table:
-    """Rows as a table; of more than ``most`` rows, those that run or failed are shown first."""
-    shown = sorted(rows, key=lambda row: URGENCY.get(row.state, 0))[:most]
+def status_table(rows: Sequence[Status], title: str) -> Table:
+    """Rows as a table, with the number of points in each state in its title."""
     counts = Counter(row.state for row in rows)
-    caption = ", ".join(f"{counts[state]} {state}" for state in URGENCY if counts[state])
-    if len(shown) < len(rows):
-        caption += f"; {len(rows) - len(shown)} not shown"
-    drawn = Table(title=f"{title}; uSDR in dB", caption=caption, title_style="", caption_style="")
+    counted = ", ".join(f"{counts[state]} {state}" for state in URGENCY if counts[state])
+    drawn = Table(title=f"{title}: {counted}; uSDR in dB", title_style="")
     drawn.add_column("point", no_wrap=True)
     drawn.add_column("state")
     for column in ("step", "val uSDR", "test uSDR", "left"):
         drawn.add_column(column, justify="right", no_wrap=True)
     drawn.add_column("note", overflow="ellipsis", no_wrap=True)
     for row in rows:
-        if row in shown:
-            cells = (row.name, row.doing, row.step, decimals(row.val_usdr), decimals(row.test_usdr), row.left)
-            drawn.add_row(*cells, escape(row.note), style=STYLES.get(row.state, ""))
+        cells = (row.name, row.doing, row.step, decimals(row.val_usdr), decimals(row.test_usdr), row.left)
+        drawn.add_row(*cells, escape(row.note), style=STYLES.get(row.state, ""))
     return drawn

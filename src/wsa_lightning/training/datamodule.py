@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from wsa_lightning.data.dataset import ChunkDataset, MixDataset, Tolerant, TrackDataset
+from wsa_lightning.data.dataset import ChunkDataset, MixDataset, TrackDataset
 from wsa_lightning.data.embedded import embedded_root
 from wsa_lightning.data.mixing import Augmentation
 from wsa_lightning.data.splits import SplitName, split
@@ -105,9 +105,9 @@ class MUSDBDataModule(SeparationDataModule):
         """``chunks_per_song`` chunks of every validation song."""
         return ChunkDataset(self.tracks("valid"), self.stems, self.chunk, self.chunks_per_song, self.max_unreadable)
 
-    def test_dataset(self) -> Tolerant:
+    def test_dataset(self) -> TrackDataset:
         """The test songs."""
-        return Tolerant(TrackDataset(self.tracks("test"), self.stems))
+        return TrackDataset(self.tracks("test"), self.stems)
 
     @property
     def valid_songs(self) -> Sequence[str]:

@@ -1,0 +1,1 @@
+"""Finished runs side by side: which are comparable, tables, figures, an HTML report."""

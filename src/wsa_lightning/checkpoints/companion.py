@@ -165,7 +165,6 @@ _Dumper.add_representer(
 
 
 def _model_section(config: RoformerConfig) -> dict[str, Any]:
-    """The public constructors' arguments."""
     is_mel = config.family == "mel_band"
     section: dict[str, Any] = {public: getattr(config, ours) for public, ours in _MODEL_KEYS.items()}
     if not is_mel:
@@ -213,7 +212,6 @@ def _read_pattern(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_training(training: Mapping[str, Any]) -> dict[str, Any]:
-    """The stems' names."""
     if not training.get("instruments"):
         return {}
     target = training.get("target_instrument")

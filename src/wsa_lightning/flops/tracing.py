@@ -2,12 +2,11 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.library import CustomOpDef
 
 from wsa_lightning.attention import Pattern, attention_flops
 from wsa_lightning.models.config import RoformerConfig
@@ -67,7 +66,6 @@ class _TracedConvolution(nn.Module):
         self.convolution = [convolution]  # in a list, so that the module keeps its path in the report
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the convolution does."""
         (convolution,) = self.convolution
         sizes = _sizes(x)
         tracing, set_tracing = torch._C._get_tracing_state(), vars(torch._C)["_set_tracing_state"]
@@ -86,7 +84,7 @@ def _sizes(x: Tensor) -> list[int]:
     return [int(size) for size in x.shape]
 
 
-def _stand_in(name: str, dtype: torch.dtype) -> CustomOpDef:
+def _stand_in(name: str, dtype: torch.dtype) -> Callable[[Tensor, Sequence[int], int], Tensor]:
     """An operator (input, shape of the result, how much is to be counted) that can only be traced.
 
     Used for counting only: inductor cannot see, and so cannot fuse, what a custom operator does.

@@ -202,10 +202,9 @@ class RoformerConfig:
         for name, value in vars(attention).items():
             alike = isinstance(value, tuple) and len(set(value)) == 1
             object.__setattr__(self, name, value[0] if alike else value)
-        if isinstance(self.chunk_seconds, bool) or not isinstance(self.chunk_seconds, (int, float)):
-            raise UserError(f"chunk_seconds is {self.chunk_seconds!r}: expected a number")
-        if not self.chunk_seconds > 0:
-            raise UserError(f"chunk_seconds is {self.chunk_seconds}: expected more than 0")
+        is_number = isinstance(self.chunk_seconds, (int, float)) and not isinstance(self.chunk_seconds, bool)
+        if not is_number or not self.chunk_seconds > 0:
+            raise UserError(f"chunk_seconds is {self.chunk_seconds!r}: expected a number above 0")
         if self.dim_head % 2:
             raise UserError(
                 f"dim_head is {self.dim_head}: expected an even number, because the rotary embedding rotates pairs"

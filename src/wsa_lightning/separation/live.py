@@ -111,7 +111,6 @@ class LiveSeparator:
         return ready
 
     def _frames(self) -> int:
-        """Whole frames in the audio that waits."""
         config = self.model.config
         return max(0, (self._audio.shape[-1] - config.n_fft) // config.hop_length + 1)
 

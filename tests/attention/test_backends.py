@@ -97,6 +97,7 @@ def test_activation_checkpointing_and_autocast_change_nothing(backend: str) -> N
     plain = attend(*qkv, backend)
     with torch.autocast("cpu", torch.bfloat16):
         again = checkpoint(attend, *qkv, backend, use_reentrant=False)
+    assert again.dtype == torch.float32
     weight = torch.linspace(-1, 1, plain.numel()).view_as(plain)
     for one, other in zip(
         torch.autograd.grad((plain * weight).sum(), qkv),

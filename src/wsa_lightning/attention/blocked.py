@@ -46,10 +46,11 @@ def blocked(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tensor:
     """Windowed sink attention by blocks; q, k, v and result are (batch, heads, sinks + frames, dim_head)."""
     if pattern.is_full(q.shape[-2] - pattern.sinks):
         return F.scaled_dot_product_attention(q, k, v)
-    if v.device.type == "cpu" and v.dtype in (torch.float16, torch.bfloat16):
+    if v.device.type == "cpu" and (v.dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled("cpu")):
         # A backward pass in half precision takes three times as long on a CPU.
+        dtype = torch.promote_types(v.dtype, torch.float32)
         with torch.autocast("cpu", enabled=False):
-            return attend_by_blocks(q.float(), k.float(), v.float(), pattern).to(v.dtype)
+            return attend_by_blocks(q.to(dtype), k.to(dtype), v.to(dtype), pattern).to(v.dtype)
     return attend_by_blocks(q.to(v.dtype), k.to(v.dtype), v, pattern)
 
 

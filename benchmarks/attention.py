@@ -36,7 +36,7 @@ run = case(name, qkv, backward, window, dilation)
 reset_peak()
 before = peak_rss()
 run()
-kept = qkv[0].nbytes * (5 if backward else 1)  # out, and its slope and theirs
+kept = qkv[0].nbytes * (5 if backward else 1)  # out, its gradient and theirs
 print(json.dumps({{"extra": (peak_rss() - before - kept) / qkv[0].nbytes}}))
 """
 

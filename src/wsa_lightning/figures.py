@@ -39,9 +39,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def save(figure: Figure, stem: Path) -> list[Path]:
+def save(figure: Figure, stem: Path) -> None:
     """Write ``stem`` + .png (160 dots per inch) and .svg; the same figure gives the same bytes."""
-    paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg")]
-    figure.savefig(paths[0], dpi=160)
-    figure.savefig(paths[1], metadata={"Date": None})
-    return paths
+    figure.savefig(f"{stem}.png", dpi=160)
+    figure.savefig(f"{stem}.svg", metadata={"Date": None})

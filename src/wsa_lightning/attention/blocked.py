@@ -8,10 +8,7 @@ itself and half a window on either side:
     block 2   s s              [h|  block  |h]
 
 so that every block is a small dense attention of its own. Sink queries see everything: a thin full attention. With a
-dilation d the same is done to d sequences, of every d-th frame each.
-
-The stretches overlap and must be copied. On the CPU that is done piece by piece (see pieces.py) where the window is not
-dilated; everything else uses one plain formula.
+dilation d the same is done to d sequences, of every d-th frame each. The stretches overlap and are copied.
 """
 
 import math
@@ -20,9 +17,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsa_lightning.attention.layout import block_mask, blocks_of, is_traced, queries_in_a_block
 from wsa_lightning.attention.pattern import Pattern
-from wsa_lightning.attention.pieces import attend_by_pieces
+
+
+def queries_in_a_block(pattern: Pattern) -> int:
+    """Queries in a block: enough to amortise the halo of a wide window, 32 at least."""
+    return max(32, 1 << pattern.half.bit_length())
+
+
+def blocks_of(pattern: Pattern, frames: int) -> int:
+    """How many blocks hold so many frames, for each of the ``dilation`` sequences."""
+    unit = queries_in_a_block(pattern) * pattern.dilation
+    return (frames + unit - 1) // unit  # ONNX divides towards zero, so -(-frames // unit) would be wrong there
 
 
 def executed_pairs(pattern: Pattern, frames: int) -> int:
@@ -40,14 +46,16 @@ def blocked(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tensor:
     """Windowed sink attention by blocks; q, k, v and result are (batch, heads, sinks + frames, dim_head)."""
     if pattern.is_full(q.shape[-2] - pattern.sinks):
         return F.scaled_dot_product_attention(q, k, v)
-    q, k = q.to(v.dtype), k.to(v.dtype)
-    if q.device.type != "cpu" or is_traced() or pattern.dilation > 1:
-        return attend_by_blocks(q, k, v, pattern)
-    return attend_by_pieces(q, k, v, pattern)
+    if v.device.type == "cpu" and (v.dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled("cpu")):
+        # A backward pass in half precision takes three times as long on a CPU.
+        dtype = torch.promote_types(v.dtype, torch.float32)
+        with torch.autocast("cpu", enabled=False):
+            return attend_by_blocks(q.to(dtype), k.to(dtype), v.to(dtype), pattern).to(v.dtype)
+    return attend_by_blocks(q.to(v.dtype), k.to(v.dtype), v, pattern)
 
 
 def attend_by_blocks(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tensor:
-    """The formula, for all heads at once; the window must not reach every frame."""
+    """``blocked`` for a window, also where it reaches every frame."""
     batch, heads, length, dim_head = q.shape
     sinks, dilation, frames = pattern.sinks, pattern.dilation, length - pattern.sinks
     block = queries_in_a_block(pattern)
@@ -57,7 +65,7 @@ def attend_by_blocks(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tenso
     queries = _blocks(q.flatten(0, 1)[:, sinks:], cut).flatten(1, 2)  # (BH, d n, b, E)
     keys = _stretches(k.flatten(0, 1), pattern, cut)  # (BH, d n, S + b + 2h, E)
     values = _stretches(v.flatten(0, 1), pattern, cut)
-    seen = block_mask(pattern, frames, q.device).flatten(0, 1)
+    seen = _seen(pattern, frames, q.device).flatten(0, 1)
     # A mask of 3 dimensions would make PyTorch take its slow path.
     out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen[None])  # (BH, d n, b, E)
     out = out.unflatten(1, (dilation, blocks)).movedim(1, 3)  # (BH, n, b, d, E)
@@ -83,3 +91,17 @@ def _stretches(x: Tensor, pattern: Pattern, cut: tuple[int, int, int]) -> Tensor
     before = F.pad(frames[:, :, :-1, block - half :], (0, 0, 0, 0, 1, 0))  # (BH, d, n, h, E): end of the block before
     after = F.pad(frames[:, :, 1:, :half], (0, 0, 0, 0, 0, 1))
     return torch.cat((shared, before, frames, after), dim=3).flatten(1, 2)
+
+
+def _seen(pattern: Pattern, frames: int, device: torch.device) -> Tensor:
+    """Which keys the queries of each block see: (d, n, b, S + b + 2h) bool."""
+    block, half, dilation = queries_in_a_block(pattern), pattern.half, pattern.dilation
+    remainder = torch.arange(dilation, device=device)[:, None, None]
+    start = torch.arange(blocks_of(pattern, frames), device=device)[:, None] * block
+    query = ((start + torch.arange(block, device=device)) * dilation + remainder)[..., None]  # (d, n, b, 1)
+    key = ((start - half + torch.arange(block + 2 * half, device=device)) * dilation + remainder)[:, :, None]
+    # A padded query sees its padded neighbours: a row that sees nothing would be NaN, in the backward pass too.
+    exists = ((key >= 0) & (key < frames)) | (query >= frames)
+    sinks = torch.arange(pattern.sinks, device=device)
+    query, key = pattern.sinks + query, pattern.sinks + key
+    return torch.cat((pattern.allows(query, sinks), pattern.allows(query, key) & exists), dim=-1)

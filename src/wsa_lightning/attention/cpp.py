@@ -23,7 +23,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsa_lightning.attention.layout import empty_rows
 from wsa_lightning.attention.pattern import Pattern
 from wsa_lightning.errors import UserError
 from wsa_lightning.machine import cache_folder
@@ -102,7 +101,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, pattern: list[int]) -> tuple[Tensor
 @_attend.register_fake
 def _empty_result(q: Tensor, k: Tensor, v: Tensor, pattern: list[int]) -> tuple[Tensor, Tensor]:
     lse = q.new_empty(q.shape[:-1], dtype=torch.float64 if q.dtype == torch.float64 else torch.float32)
-    return empty_rows(v), lse
+    return _empty_rows(v), lse
 
 
 @torch.library.custom_op(
@@ -114,7 +113,7 @@ def _empty_result(q: Tensor, k: Tensor, v: Tensor, pattern: list[int]) -> tuple[
 def _attend_backward(
     q: Tensor, k: Tensor, v: Tensor, out: Tensor, gradient: Tensor, lse: Tensor, pattern: list[int]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    dq, dk, dv = (empty_rows(x) for x in (q, k, v))
+    dq, dk, dv = (_empty_rows(x) for x in (q, k, v))
 
     def backward(*tensors: Tensor) -> None:
         *rows, lse = tensors
@@ -130,7 +129,7 @@ def _attend_backward(
 def _(
     q: Tensor, k: Tensor, v: Tensor, out: Tensor, gradient: Tensor, lse: Tensor, pattern: list[int]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return empty_rows(q), empty_rows(k), empty_rows(v)
+    return _empty_rows(q), _empty_rows(k), _empty_rows(v)
 
 
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -161,10 +160,16 @@ def _some_sequences_at_a_time(
     rows, columns = max(1, at_a_time // heads), min(heads, at_a_time)
     for row, column in itertools.product(range(0, batch, rows), range(0, heads, columns)):
         part = (slice(row, row + rows), slice(column, column + columns))
-        results = [empty_rows(x[part], lse.dtype) for x in outputs]
+        results = [_empty_rows(x[part], lse.dtype) for x in outputs]
         work(*(_readable(x[part].to(lse.dtype)) for x in inputs), *results, lse[part])
         for output, result in zip(outputs, results, strict=True):
             output[part] = result
+
+
+def _empty_rows(like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """(B, H, L, E) that lies in memory as (B, L, H, E), as a model's projections give and take it."""
+    batch, heads, length, dim_head = like.shape
+    return like.new_empty(batch, length, heads, dim_head, dtype=dtype or like.dtype).transpose(1, 2)
 
 
 def _readable(x: Tensor) -> Tensor:

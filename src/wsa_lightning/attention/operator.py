@@ -62,16 +62,12 @@ def _best(q: Tensor, window: int | None) -> str:
         return "blocked"  # plain operators: what an exported graph can hold
     if q.device.type == "cuda" and why_not_flex(q) is None:
         return "flex"
-    if q.device.type == "cpu" and window <= WIDEST_FOR_CPP and _can_compile():
-        return "cpp"
+    if q.device.type == "cpu" and window <= WIDEST_FOR_CPP:
+        if (reason := why_not_cpp()) is None:
+            return "cpp"
+        if not torch.compiler.is_compiling():
+            _warn_without_compiler(reason)
     return "blocked"
-
-
-def _can_compile() -> bool:
-    reason = why_not_cpp()
-    if reason is not None and not torch.compiler.is_compiling():
-        _warn_without_compiler(reason)
-    return reason is None
 
 
 @functools.cache

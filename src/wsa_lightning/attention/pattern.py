@@ -33,11 +33,11 @@ class Pattern:
     dilation: int = 1
 
     def __post_init__(self) -> None:
-        if self.window is not None and not _is_integer(self.window):
+        if self.window is not None and not is_integer(self.window):
             raise UserError(f"window is {self.window!r}: expected an integer, null, or a list of them, one a layer")
-        if not _is_integer(self.sinks):
+        if not is_integer(self.sinks):
             raise UserError(f"sinks is {self.sinks!r}: expected an integer")
-        if not _is_integer(self.dilation):
+        if not is_integer(self.dilation):
             raise UserError(f"dilation is {self.dilation!r}: expected an integer, or a list of them, one a layer")
         if self.window is not None and self.window < 1:
             raise UserError(
@@ -123,7 +123,8 @@ class Pattern:
         return frames * frames if self.window is None else frames * (self.window + self.sinks)
 
 
-def _is_integer(value: object) -> bool:
+def is_integer(value: object) -> bool:
+    """Whether a value of any type is an integer; truth values are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

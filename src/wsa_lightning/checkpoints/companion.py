@@ -29,7 +29,6 @@ _MODEL_KEYS = {
     "stft_n_fft": "n_fft",
     "stft_hop_length": "hop_length",
     "stft_win_length": "win_length",
-    "num_stems": "num_stems",
 }
 # mask_estimator_depth counts other layers in each family: the tensors tell.
 
@@ -76,7 +75,9 @@ def read_companion(config: Companion | None) -> dict[str, Any]:
     model = _section(config, "model") or config
     refuse_stated_variants(model)
     stated: dict[str, Any] = {
-        ours: _integer(public, model[public]) for public, ours in _MODEL_KEYS.items() if model.get(public) is not None
+        ours: _integer(public, model[public])
+        for public, ours in {**_MODEL_KEYS, "num_stems": "num_stems"}.items()
+        if model.get(public) is not None
     }
     stated |= _read_pattern(model)
     if "dim" in model and "depth" in model:  # a complete section: what it omits has the constructors' default
@@ -164,30 +165,21 @@ _Dumper.add_representer(
 
 
 def _model_section(config: RoformerConfig) -> dict[str, Any]:
-    """The public constructors' arguments."""
     is_mel = config.family == "mel_band"
-    section: dict[str, Any] = {
-        "dim": config.dim,
-        "depth": config.depth,
+    section: dict[str, Any] = {public: getattr(config, ours) for public, ours in _MODEL_KEYS.items()}
+    if not is_mel:
+        del section["num_bands"], section["sample_rate"]
+        section["freqs_per_bands"] = config.band_widths
+    section |= {
         "stereo": config.channels == 2,
         "num_stems": len(config.stems),
-        "time_transformer_depth": config.time_blocks,
-        "freq_transformer_depth": config.frequency_blocks,
-        **({"num_bands": config.mel_bands} if is_mel else {"freqs_per_bands": config.band_widths}),
-        "dim_head": config.dim_head,
-        "heads": config.heads,
         "attn_dropout": 0.0,
         "ff_dropout": 0.0,
         "flash_attn": True,
         "dim_freqs_in": config.bins,
-        **({"sample_rate": config.sample_rate} if is_mel else {}),
-        "stft_n_fft": config.n_fft,
-        "stft_hop_length": config.hop_length,
-        "stft_win_length": config.win_length,
         "stft_normalized": False,
         "zero_dc": config.zero_dc,
         "mask_estimator_depth": config.mask_hidden_layers + (0 if is_mel else 1),
-        "mlp_expansion_factor": config.mlp_expansion_factor,
         "multi_stft_resolution_loss_weight": 1.0,
         "multi_stft_resolutions_window_sizes": (4096, 2048, 1024, 512, 256),
         "multi_stft_hop_size": 147,
@@ -220,7 +212,6 @@ def _read_pattern(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_training(training: Mapping[str, Any]) -> dict[str, Any]:
-    """The stems' names."""
     if not training.get("instruments"):
         return {}
     target = training.get("target_instrument")

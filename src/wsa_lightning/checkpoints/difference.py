@@ -1,6 +1,7 @@
 """How a state dict differs from a layout: short enough to read, precise enough to act on."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 
 import torch
@@ -8,17 +9,19 @@ from torch import Tensor
 
 from wsa_lightning.checkpoints.public_names import is_rotary, public_name
 from wsa_lightning.errors import UserError
-from wsa_lightning.models import Roformer, RoformerConfig
+from wsa_lightning.models import Roformer
+from wsa_lightning.models.config import PUBLISHED
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-_BAND_SPLIT = RoformerConfig(family="band_split", depth=12, mask_hidden_layers=1)
 KNOWN_LAYOUTS = {
-    "Mel-Band RoFormer, vocals (Kim)": RoformerConfig(),
-    "Mel-Band RoFormer with window 10 and 8 sinks (the paper's student)": RoformerConfig(window=10, sinks=8),
-    "BS-RoFormer, vocals (viperx)": RoformerConfig(**{**_BAND_SPLIT.to_dict(), "dim": 512}),
-    "BS-RoFormer, six stems (SW)": RoformerConfig(
-        **{**_BAND_SPLIT.to_dict(), "dim": 256, "stems": ("bass", "drums", "other", "vocals", "guitar", "piano")}
+    "Mel-Band RoFormer, vocals (Kim)": PUBLISHED["kim"],
+    "Mel-Band RoFormer with window 10 and 8 sinks (the paper's student)": PUBLISHED["kim"].with_pattern(
+        window=10, sinks=8
+    ),
+    "BS-RoFormer, vocals (viperx)": PUBLISHED["viperx"],
+    "BS-RoFormer, six stems (SW)": replace(
+        PUBLISHED["viperx"], dim=256, stems=("bass", "drums", "other", "vocals", "guitar", "piano")
     ),
 }
 """Public models, of the published sizes, that a file is compared with if its tensors do not fit."""

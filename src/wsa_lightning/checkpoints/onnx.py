@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from wsa_lightning.atomic import replacing
-from wsa_lightning.attention.layout import queries_in_a_block
+from wsa_lightning.attention.blocked import queries_in_a_block
 from wsa_lightning.checkpoints.tensor_files import METADATA_KEY
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer

@@ -2,12 +2,13 @@
 
 import copy
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from wsa_lightning.attention import Pattern
+from wsa_lightning.attention import Pattern, attention_flops
 from wsa_lightning.models.config import RoformerConfig
 from wsa_lightning.models.roformer import Roformer
 from wsa_lightning.models.transformer import Attention
@@ -40,16 +41,21 @@ class _TracedSpectral(nn.Module):
 
     def forward(self, audio: Tensor) -> Tensor:
         """(..., N) -> (..., F, T)."""
-        return _stft(audio, self.bins, max(audio.shape[-1], self.bins) // self.hop_length + 1)
+        *signals, samples = _sizes(audio)
+        frames = max(samples, self.bins) // self.hop_length + 1
+        return _STFT(audio, [*signals, self.bins, frames], math.prod(signals) * frames)
 
     def inverse(self, spectrum: Tensor, length: int) -> Tensor:
         """(..., F, T) -> (..., length)."""
-        return _istft(spectrum, length)
+        *signals, _, frames = _sizes(spectrum)
+        return _ISTFT(spectrum, [*signals, int(length)], math.prod(signals) * frames)
 
 
 def _traced_attention(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tensor:
-    """An attention backend: one node in the trace, that tells its handle how many pairs a sequence has."""
-    return _attention(q, k, v, pattern.pairs(int(q.shape[-2]) - pattern.sinks))
+    """An attention backend; its multiply-accumulates are those of QK^T and PV over the allowed pairs."""
+    sequences, heads, length, dim_head = _sizes(q)
+    flops = attention_flops(sequences * pattern.pairs(length - pattern.sinks), heads, dim_head)
+    return _ATTENTION(q + k + v, _sizes(v), flops // 2)
 
 
 class _TracedConvolution(nn.Module):
@@ -60,9 +66,8 @@ class _TracedConvolution(nn.Module):
         self.convolution = [convolution]  # in a list, so that the module keeps its path in the report
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the convolution does."""
         (convolution,) = self.convolution
-        sizes = [int(size) for size in x.shape]
+        sizes = _sizes(x)
         tracing, set_tracing = torch._C._get_tracing_state(), vars(torch._C)["_set_tracing_state"]
         set_tracing(None)
         try:
@@ -71,49 +76,33 @@ class _TracedConvolution(nn.Module):
             macs = math.prod(sizes if convolution.transposed else shape) * convolution.weight[0].numel()
         finally:
             set_tracing(tracing)
-        return _convolution(x, shape, macs)
+        return _CONVOLUTION(x, shape, macs)
 
 
-# Used for counting only: inductor cannot see, and so cannot fuse, what a custom operator does.
-@torch.library.custom_op(ATTENTION, mutates_args=(), schema="(Tensor q, Tensor k, Tensor v, int pairs) -> Tensor")
-def _attention(q: Tensor, k: Tensor, v: Tensor, pairs: int) -> Tensor:
-    raise NotImplementedError("this operator only stands for attention in a trace on the meta device")
+def _sizes(x: Tensor) -> list[int]:
+    """The shape as numbers: a trace would record how they are computed."""
+    return [int(size) for size in x.shape]
 
 
-@_attention.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, pairs: int) -> Tensor:
-    return torch.empty_like(v)
+def _stand_in(name: str, dtype: torch.dtype) -> Callable[[Tensor, Sequence[int], int], Tensor]:
+    """An operator (input, shape of the result, how much is to be counted) that can only be traced.
+
+    Used for counting only: inductor cannot see, and so cannot fuse, what a custom operator does.
+    """
+
+    def refuse(x: Tensor, shape: Sequence[int], work: int) -> Tensor:
+        raise NotImplementedError(f"{name} only stands for what is counted in a trace on the meta device")
+
+    operator = torch.library.custom_op(
+        name, refuse, mutates_args=(), schema="(Tensor x, int[] shape, int work) -> Tensor"
+    )
+    operator.register_fake(lambda x, shape, work: x.new_empty(shape, dtype=dtype))
+    return operator
 
 
-@torch.library.custom_op(
-    "wsa_lightning::convolution", mutates_args=(), schema="(Tensor x, int[] shape, int macs) -> Tensor"
-)
-def _convolution(x: Tensor, shape: list[int], macs: int) -> Tensor:
-    raise NotImplementedError("this operator only stands for a convolution in a trace on the meta device")
-
-
-@_convolution.register_fake
-def _(x: Tensor, shape: list[int], macs: int) -> Tensor:
-    return x.new_empty(shape)
-
-
-@torch.library.custom_op(
-    "wsa_lightning::stft", mutates_args=(), schema="(Tensor audio, int bins, int frames) -> Tensor"
-)
-def _stft(audio: Tensor, bins: int, frames: int) -> Tensor:
-    raise NotImplementedError("this operator only stands for the STFT in a trace on the meta device")
-
-
-@_stft.register_fake
-def _(audio: Tensor, bins: int, frames: int) -> Tensor:
-    return audio.new_empty(*audio.shape[:-1], bins, frames, dtype=torch.complex64)
-
-
-@torch.library.custom_op("wsa_lightning::istft", mutates_args=(), schema="(Tensor spectrum, int length) -> Tensor")
-def _istft(spectrum: Tensor, length: int) -> Tensor:
-    raise NotImplementedError("this operator only stands for the inverse STFT in a trace on the meta device")
-
-
-@_istft.register_fake
-def _(spectrum: Tensor, length: int) -> Tensor:
-    return spectrum.new_empty(*spectrum.shape[:-2], length, dtype=torch.float32)
+_ATTENTION = _stand_in(ATTENTION, torch.float32)
+_CONVOLUTION = _stand_in("wsa_lightning::convolution", torch.float32)
+_STFT = _stand_in("wsa_lightning::stft", torch.complex64)
+_ISTFT = _stand_in("wsa_lightning::istft", torch.float32)
+STAND_INS = (ATTENTION, "wsa_lightning::convolution", "wsa_lightning::stft", "wsa_lightning::istft")
+"""Their last argument is their number of multiply-accumulates; of STFTs, of transforms."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from wsa_lightning.attention import Backend, Pattern
 from wsa_lightning.attention.operator import resolve
 from wsa_lightning.models import Roformer
+from wsa_lightning.models.roformer import evaluating
 from wsa_lightning.models.transformer import Attention
 
 FIRST = 32
@@ -93,18 +94,13 @@ def measure(
         One entry an attention: all of layer 0's time attention first, then its frequency attention, and so on.
     """
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    try:
-        with observed(model) as observers:
-            for mixture in mixtures:
-                # The separated audio is not asked for, so the network proper is enough.
-                model.estimate_mask(model.spectral(mixture[None].to(device)))
-                for observer in observers.values():
-                    observer.drawing = False
-                progress()
-    finally:
-        model.train(was_training)
+    with evaluating(model), observed(model) as observers:
+        for mixture in mixtures:
+            # The separated audio is not asked for, so the network proper is enough.
+            model.estimate_mask(model.spectral(mixture[None].to(device)))
+            for observer in observers.values():
+                observer.drawing = False
+            progress()
     return [
         observer.statistics(axis, layer, block)
         for (layer, axis, block), observer in observers.items()

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict
 from typing_extensions import Unpack
 
 from wsa_lightning.attention import Pattern
+from wsa_lightning.attention.pattern import is_integer
 from wsa_lightning.errors import UserError
 
 Window = int | Sequence[int | None] | None
@@ -111,10 +112,6 @@ _MOST = {
 _FILE_NAME = re.compile(r"[^./\\:\x00-\x1f\x7f][^/\\:\x00-\x1f\x7f]{0,99}")
 
 
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 ATTENTION = "attention"
 """The time mixer of every published model."""
 
@@ -188,13 +185,13 @@ class RoformerConfig:
             raise UserError(f"family is {self.family!r}: expected mel_band or band_split")
         for name, most in _MOST.items():
             value = getattr(self, name)
-            if not _is_integer(value) or value < 1:
+            if not is_integer(value) or value < 1:
                 raise UserError(f"{name} is {value!r}: expected at least 1, an integer")
             if value > most:
                 raise UserError(f"{name} is {value}: expected at most {most}, many times that of any model")
         attention = self.time_attention
         for step in attention.dilation if isinstance(attention.dilation, tuple) else (attention.dilation,):
-            if _is_integer(step) and step > MOST_DILATION:
+            if is_integer(step) and step > MOST_DILATION:
                 raise UserError(f"dilation is {step}: expected at most {MOST_DILATION}, hours of frames")
         attention.patterns(self.depth)
         if self.time_mixer != ATTENTION and any(pattern != Pattern() for pattern in attention.patterns(self.depth)):
@@ -205,10 +202,9 @@ class RoformerConfig:
         for name, value in vars(attention).items():
             alike = isinstance(value, tuple) and len(set(value)) == 1
             object.__setattr__(self, name, value[0] if alike else value)
-        if isinstance(self.chunk_seconds, bool) or not isinstance(self.chunk_seconds, (int, float)):
-            raise UserError(f"chunk_seconds is {self.chunk_seconds!r}: expected a number")
-        if not self.chunk_seconds > 0:
-            raise UserError(f"chunk_seconds is {self.chunk_seconds}: expected more than 0")
+        is_number = isinstance(self.chunk_seconds, (int, float)) and not isinstance(self.chunk_seconds, bool)
+        if not is_number or not self.chunk_seconds > 0:
+            raise UserError(f"chunk_seconds is {self.chunk_seconds!r}: expected a number above 0")
         if self.dim_head % 2:
             raise UserError(
                 f"dim_head is {self.dim_head}: expected an even number, because the rotary embedding rotates pairs"
@@ -220,7 +216,7 @@ class RoformerConfig:
                 raise UserError(
                     f"a stem is named {stem!r}: expected a name that files can have, without / \\ : or a dot first"
                 )
-        if not all(_is_integer(width) and width > 0 for width in self.band_widths):
+        if not all(is_integer(width) and width > 0 for width in self.band_widths):
             raise UserError(f"band_widths are {str(self.band_widths)[:60]}: expected numbers of bins, at least 1 each")
         if self.win_length > self.n_fft:
             raise UserError(f"win_length is {self.win_length}: expected at most n_fft, {self.n_fft}")

@@ -1,5 +1,7 @@
 """The Roformer: spectrum, bands, layers over time and frequency, one complex mask a stem (paper, figure 1)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -105,10 +107,10 @@ class Roformer(nn.Module):
                 x = layer(x)
         x = self.norm(x[:, self.config.sinks :])  # (B, T, K, D)
         width = len(self.mask_estimators) * len(self.band_merge.entries) // self.config.bands
-        masks = in_parts(self._masks, x.flatten(0, 1), width)  # (B T, stems, C, F)
+        masks = in_parts(self.masks, x.flatten(0, 1), width)  # (B T, stems, C, F)
         return masks.unflatten(0, x.shape[:2]).permute(0, 2, 3, 4, 1)
 
-    def _masks(self, frames: Tensor) -> Tensor:
+    def masks(self, frames: Tensor) -> Tensor:
         """Tokens (n, K, D) -> complex masks (n, stems, C, F)."""
         gains = torch.stack([estimator(frames[None]) for estimator in self.mask_estimators], dim=1)
         return self.band_merge(gains)[0].permute(3, 0, 1, 2)  # gains (1, stems, n, entries, 2)
@@ -145,3 +147,14 @@ class Roformer(nn.Module):
         if not self.config.sinks:
             return x
         return torch.cat((self.sinks.to(x.dtype).expand(x.shape[0], -1, -1, -1), x), dim=1)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, and the mode the model had before afterwards."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsa_lightning.attention import Backend, Pattern, attend
-from wsa_lightning.attention.layout import is_traced
 from wsa_lightning.errors import UserError
 from wsa_lightning.models.config import ATTENTION, RoformerConfig
 from wsa_lightning.models.rotary import Rotary
@@ -45,7 +44,8 @@ def in_parts(function: Callable[[Tensor], Tensor], x: Tensor, width: int, *, reu
 
 def runs_in_place(x: Tensor) -> bool:
     """Whether memory may be reused: on the CPU, where no gradient needs it and no graph is made."""
-    return not torch.is_grad_enabled() and x.device.type == "cpu" and not is_traced()
+    is_traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    return not torch.is_grad_enabled() and x.device.type == "cpu" and not is_traced
 
 
 class RMSNorm(nn.Module):

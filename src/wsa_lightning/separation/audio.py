@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import soundfile
@@ -136,7 +135,7 @@ def _decoded(path: Path, channels: int) -> Pieces:
         assert process.stderr is not None
         samples = 0
         try:
-            while piece := _read_exactly(process.stdout, PIECE * channels * 4):
+            while piece := process.stdout.read(PIECE * channels * 4):
                 samples += len(piece) // (4 * channels)
                 yield np.frombuffer(piece, np.float32).reshape(-1, channels)
             message = process.stderr.read().decode(errors="replace")
@@ -144,15 +143,6 @@ def _decoded(path: Path, channels: int) -> Pieces:
             process.kill()
     if message.strip() or samples == 0:
         raise UserError(f"ffmpeg cannot decode it ({_last_line(message)}): copy or export it again")
-
-
-def _read_exactly(pipe: IO[bytes], size: int) -> bytes:
-    """``size`` bytes, or the rest of the stream."""
-    parts = []
-    while size and (part := pipe.read(size)):
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
 
 
 def _last_line(text: str) -> str:

@@ -55,7 +55,6 @@ def _search(root: Path, out: Path) -> list[Path]:
 
 
 def _apart(found: dict[Path, Path]) -> dict[Path, Path]:
-    """A separate folder for each file."""
     choices = (
         {file: place.with_suffix("") for file, place in found.items()},
         found,

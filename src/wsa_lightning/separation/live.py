@@ -111,7 +111,6 @@ class LiveSeparator:
         return ready
 
     def _frames(self) -> int:
-        """Whole frames in the audio that waits."""
         config = self.model.config
         return max(0, (self._audio.shape[-1] - config.n_fft) // config.hop_length + 1)
 
@@ -129,17 +128,14 @@ class LiveSeparator:
         windows = stretch.unfold(-1, config.n_fft, config.hop_length) * self._window  # (C, frames, n_fft)
         spectrum = torch.fft.rfft(windows).transpose(-1, -2)  # (C, F, frames)
         self._spectrum = torch.cat((self._spectrum, spectrum), dim=-1)
-        interleaved = torch.view_as_real(spectrum).permute(2, 1, 0, 3).flatten(1, 2)  # (frames, F C, 2)
-        return self.model.band_split(interleaved[None])[0]
+        return self.model.tokens(spectrum[None])[0]
 
     def _synthesize(self, tokens: Tensor) -> Tensor:
         """Tokens (ready, K, D) -> masks, separated frames, and the audio (stems, C, ready hops) they complete."""
         model, config, ready = self.model, self.model.config, len(tokens)
         if not ready:
             return self._sum[..., :0]
-        x = model.norm(tokens)[None]
-        gains = torch.stack([estimator(x) for estimator in model.mask_estimators], dim=1)
-        mask = model.band_merge(gains)[0]  # (stems, C, F, ready)
+        mask = model.masks(model.norm(tokens)).permute(1, 2, 3, 0)  # (stems, C, F, ready)
         separated = self._spectrum[..., :ready] * mask
         self._spectrum = self._spectrum[..., ready:]
         if config.zero_dc:

@@ -9,6 +9,7 @@ attend in every layer to the frames that this layer has seen last, and stand jus
 would be for a block that ends now.
 """
 
+from collections.abc import Iterable
 from typing import cast
 
 import torch
@@ -30,69 +31,53 @@ class LiveLayers:
 
     def __init__(self, model: Roformer, memory: int) -> None:
         self.model = model
-        self._layers = [_LiveLayer(cast(Layer, layer), model.config, memory) for layer in model.layers]
+        self._layers = cast(Iterable[Layer], model.layers)
+        self._blocks = [
+            [_LiveBlock(cast(Block, block), model.config, memory) for block in layer.time.blocks]
+            for layer in self._layers
+        ]
 
     def step(self, tokens: Tensor, *, last: bool = False) -> Tensor:
         """Tokens (new, K, D) of new frames -> tokens (ready, K, D) of the oldest frames not yet returned."""
         config = self.model.config
         sinks = self.model.sinks if config.sinks else tokens.new_zeros(0, config.bands, config.dim)  # (S, K, D)
-        for layer in self._layers:
+        for layer, blocks in zip(self._layers, self._blocks, strict=True):
             if not len(tokens) and not last:
                 break
-            tokens, sinks = layer.step(tokens, sinks, last=last)
+            x, s = tokens.transpose(0, 1), sinks.transpose(0, 1)  # (K, new, D), (K, S, D)
+            for block in blocks:
+                x, s = block.step(x, s, last=last)
+            x = layer.time.norm(torch.cat((s, x), dim=1)).transpose(0, 1)  # (S + ready, K, D)
+            if len(x):
+                x = layer.frequency(x)
+            tokens, sinks = x[config.sinks :], x[: config.sinks]
         return tokens
 
 
-class _LiveLayer:
-    """Attention along time, delayed by its reach in every block, then across the bands, without delay."""
-
-    def __init__(self, layer: Layer, config: RoformerConfig, memory: int) -> None:
-        self._layer = layer
-        self._blocks = [_LiveBlock(cast(Block, block), config, memory) for block in layer.time.blocks]
-
-    def step(self, tokens: Tensor, sinks: Tensor, *, last: bool) -> tuple[Tensor, Tensor]:
-        """(new, K, D), (S, K, D) -> (ready, K, D), (S, K, D)."""
-        x, s = tokens.transpose(0, 1), sinks.transpose(0, 1)  # (K, new, D), (K, S, D)
-        for block in self._blocks:
-            x, s = block.step(x, s, last=last)
-        x = self._layer.time.norm(torch.cat((s, x), dim=1)).transpose(0, 1)  # (S + ready, K, D)
-        if len(x):
-            x = self._layer.frequency(x)
-        return x[len(sinks) :], x[: len(sinks)]
-
-
 class _LiveBlock:
-    """Attention + residual, feed-forward + residual."""
+    """Windowed sink attention with a cache of keys and values, delayed by its reach; then the feed-forward."""
 
     def __init__(self, block: Block, config: RoformerConfig, memory: int) -> None:
-        self._block = block
         assert isinstance(block.attention, Attention)  # the patterns of other time mixers are full, which is refused
-        self._attention = _LiveAttention(block.attention, config, memory)
-        self._waiting: Tensor | None = None
+        self._attention, self._feed_forward = block.attention, block.feed_forward
+        self._reach, self._memory = block.attention.pattern.reach, memory
+        self._arrived = self._answered = 0  # frames since the stream began
+        empty = block.attention.to_out.weight.new_zeros(config.bands, config.heads, 0, config.dim_head)
+        self._queries = self._keys = self._values = empty  # of frames up to the newest
+        self._gates = empty[..., :1]  # (K, H, waiting, 1)
+        self._waiting = empty.new_zeros(config.bands, 0, config.dim)
 
     def step(self, x: Tensor, sinks: Tensor, *, last: bool) -> tuple[Tensor, Tensor]:
         """(K, new, D), (K, S, D) -> (K, ready, D), (K, S, D)."""
-        update, sink_update = self._attention.step(x, sinks, last=last)
-        waiting = x if self._waiting is None else torch.cat((self._waiting, x), dim=1)
+        self._waiting = torch.cat((self._waiting, x), dim=1)
+        update, sink_update = self._attend(x, sinks, last=last)
         ready = update.shape[1]
-        self._waiting = waiting[:, ready:]
-        x = torch.cat((sinks + sink_update, waiting[:, :ready] + update), dim=1)  # (K, S + ready, D)
-        x = self._block.feed_forward(x) + x
+        x = torch.cat((sinks + sink_update, self._waiting[:, :ready] + update), dim=1)  # (K, S + ready, D)
+        self._waiting = self._waiting[:, ready:]
+        x = self._feed_forward(x) + x
         return x[:, sinks.shape[1] :], x[:, : sinks.shape[1]]
 
-
-class _LiveAttention:
-    """Windowed sink attention with a cache of keys and values."""
-
-    def __init__(self, attention: Attention, config: RoformerConfig, memory: int) -> None:
-        self._attention = attention
-        self._reach, self._memory = attention.pattern.reach, memory
-        self._arrived = self._answered = 0  # frames since the stream began
-        empty = attention.to_out.weight.new_zeros(config.bands, config.heads, 0, config.dim_head)
-        self._queries = self._keys = self._values = empty  # of frames up to the newest
-        self._gates = empty[..., :1]  # (K, H, waiting, 1)
-
-    def step(self, x: Tensor, sinks: Tensor, *, last: bool) -> tuple[Tensor, Tensor]:
+    def _attend(self, x: Tensor, sinks: Tensor, *, last: bool) -> tuple[Tensor, Tensor]:
         """(K, new, D), (K, S, D) -> updates (K, ready, D), (K, S, D)."""
         self._remember(x)
         held = min(self._memory, self._arrived)

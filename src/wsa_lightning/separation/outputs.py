@@ -176,7 +176,6 @@ def missing_stems(
 
 
 def _comment_of(path: Path) -> str | None:
-    """The comment field of a file; None if it is not an audio file."""
     try:
         with soundfile.SoundFile(path) as file:
             return str(file.comment)

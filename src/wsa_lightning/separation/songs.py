@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import Unpack
 
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer, RoformerConfig
 from wsa_lightning.separation.audio import Audio, open_audio
 from wsa_lightning.separation.outputs import Level, StemFiles, StemFormat
 from wsa_lightning.separation.resampling import from_groups, resampled, to_groups
-from wsa_lightning.separation.stream import Precision, separate_stream
+from wsa_lightning.separation.stream import SeparationOptions, separate_stream
 
 INSTRUMENTAL = "instrumental"
 ROUNDING = 0.01  # seconds by which resampling to the model's rate and back may change the length
@@ -64,10 +65,7 @@ def separate_file(
     form: StemFormat = StemFormat(),  # noqa: B008 - frozen
     comment: str = "",
     advance: Callable[[float, float], object] = lambda done, total: None,
-    chunk_seconds: float | None = None,
-    overlap: int | None = None,
-    batch_size: int = 1,
-    precision: Precision | None = None,
+    **options: Unpack[SeparationOptions],
 ) -> Separation:
     """Separate a file into ``FOLDER/STEM.wav``, at its own sample rate, channels and length.
 
@@ -82,23 +80,13 @@ def separate_file(
         form: how they are stored.
         comment: written into the files' comment field.
         advance: called with the seconds written so far and the seconds in total.
-        chunk_seconds: see ``separate_stream``, as the rest.
-        overlap: see there.
-        batch_size: see there.
-        precision: see there.
+        options: ``chunk_seconds``, ``overlap``, ``batch_size``, ``precision``; see ``separate_stream``.
 
     Raises:
         UserError: the file cannot be read, the folder cannot be written, an unknown stem, an option out of range.
     """
     wanted = wanted_stems(model.config, stems)
-    separator = partial(
-        separate_stream,
-        model,
-        chunk_seconds=chunk_seconds,
-        overlap=overlap,
-        batch_size=batch_size,
-        precision=precision,
-    )
+    separator = partial(separate_stream, model, **options)
     with open_audio(path) as audio:
         rate, channels = audio.sample_rate, audio.channels
         with StemFiles(folder, wanted, form, rate, channels, audio.samples, comment) as files:

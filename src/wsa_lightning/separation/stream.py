@@ -3,13 +3,15 @@
 import contextlib
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer
+from wsa_lightning.models.roformer import evaluating
 from wsa_lightning.separation.blocks import Block, cut, join, plan_blocks
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -17,16 +19,16 @@ _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 _PIECE = 1 << 18
 
 
-def separate(
-    model: Roformer,
-    mixture: Tensor,
-    sample_rate: int,
-    *,
-    chunk_seconds: float | None = None,
-    overlap: int | None = None,
-    batch_size: int = 1,
-    precision: Precision | None = None,
-) -> Tensor:
+class SeparationOptions(TypedDict, total=False):
+    """How the model is run on blocks of a song, see ``separate_stream``."""
+
+    chunk_seconds: float | None
+    overlap: int | None
+    batch_size: int
+    precision: Precision | None
+
+
+def separate(model: Roformer, mixture: Tensor, sample_rate: int, **options: Unpack[SeparationOptions]) -> Tensor:
     """Separate a song of any length in memory.
 
     A model that returns its input gives the song back, and a windowed student without sinks gives what it gives for the
@@ -36,10 +38,7 @@ def separate(
         model: on any device; the result lies on the device of ``mixture``.
         mixture: (C, N), N >= 1.
         sample_rate: of ``mixture``, in Hz; must be the model's.
-        chunk_seconds: see ``separate_stream``, as the rest.
-        overlap: see there.
-        batch_size: see there.
-        precision: see there.
+        options: ``chunk_seconds``, ``overlap``, ``batch_size``, ``precision``; see ``separate_stream``.
 
     Returns:
         (stems, C, N), exactly N.
@@ -54,17 +53,9 @@ def separate(
         )
     if mixture.ndim != 2 or mixture.shape[0] != config.channels or mixture.shape[1] < 1:
         raise UserError(f"mixture has shape {tuple(mixture.shape)}: expected ({config.channels}, samples >= 1)")
-    pieces = separate_stream(
-        model,
-        mixture[None].split(_PIECE, dim=-1),
-        chunk_seconds=chunk_seconds,
-        overlap=overlap,
-        batch_size=batch_size,
-        precision=precision,
-    )
     stems = mixture.new_empty(len(config.stems), *mixture.shape)
     done = 0
-    for piece in pieces:
+    for piece in separate_stream(model, mixture[None].split(_PIECE, dim=-1), **options):
         stems[..., done : done + piece.shape[-1]] = piece[0]
         done += piece.shape[-1]
     return stems
@@ -112,7 +103,7 @@ def _estimates(
     for _, alike in itertools.groupby(blocks, key=lambda block: block.audio.shape[-1]):
         while batch := list(itertools.islice(alike, batch_size)):
             chunks = torch.cat([block.audio for block in batch])  # (blocks G, C, samples)
-            with _evaluating(model), torch.no_grad(), _autocast(device, precision):
+            with evaluating(model), torch.no_grad(), _autocast(device, precision):
                 audio = model(chunks.to(device)).audio  # (blocks G, stems, C, samples)
             if not torch.isfinite(audio).all():
                 cause = "a smaller range in half precision" if precision == "16-mixed" else "broken weights"
@@ -127,17 +118,6 @@ def _finite(blocks: Iterable[Block], sample_rate: int) -> Iterator[Block]:
             place = block.start + int((~finite).nonzero()[0])
             raise UserError(f"NaN or infinity at {place / sample_rate:.3f} s: expected finite audio, export it again")
         yield block
-
-
-@contextlib.contextmanager
-def _evaluating(model: Roformer) -> Iterator[None]:
-    """Evaluation mode while the model runs, and the mode it had afterwards."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
 
 
 def _autocast(device: torch.device, precision: Precision | None) -> contextlib.AbstractContextManager[object]:

@@ -27,7 +27,6 @@ from wsa_lightning.reliability.ranks import RankWatchCallback, is_child, mark_la
 from wsa_lightning.reliability.recovery import FOLDER, NAME, RecoveryCallback
 from wsa_lightning.reliability.waiting import WaitingCallback
 from wsa_lightning.training import SeparationDataModule, SeparationModule
-from wsa_lightning.training.callbacks.annealing import SinkWarmupCallback, WindowAnnealingCallback
 from wsa_lightning.training.callbacks.averaging import EMACallback
 from wsa_lightning.training.callbacks.closing import ClosingCallback
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
@@ -90,8 +89,6 @@ class WsaCLI(LightningCLI):
         """Option groups of the callbacks every run has; they run in this order."""
         parser.add_argument("--plugins", type=list[str], default=[], help="modules to import before anything is built")
         parser.add_lightning_class_args(DistillationCallback, "distillation")
-        parser.add_lightning_class_args(WindowAnnealingCallback, "annealing")
-        parser.add_lightning_class_args(SinkWarmupCallback, "sink_warmup")
         parser.add_lightning_class_args(EMACallback, "ema")
         parser.add_lightning_class_args(FlopCounterCallback, "flops")
         parser.add_lightning_class_args(ListeningCallback, "listening")

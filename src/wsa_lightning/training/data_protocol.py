@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import torch
-from torch import Tensor
 from torch.utils.data import Sampler
 
 from wsa_lightning.data.dataset import AtLeast, Failure, FixedItems, Item, RandomItems, ShardedSampler
@@ -121,11 +120,6 @@ class SeparationDataModule(L.LightningDataModule, ABC):
         dataset = self.valid_dataset()
         items = [dataset[index] for index in range(min(len(dataset), 8))]
         return max(items, key=lambda item: float(item["targets"].square().mean()))
-
-    def some_mixtures(self, count: int = 16) -> Tensor:
-        """The first training mixtures (count, 2, N), the same in every stage and on every rank."""
-        dataset = self.train_dataset()
-        return torch.stack([dataset[0, index]["mixture"] for index in range(count)])
 
     @property
     def batches_per_epoch(self) -> int:

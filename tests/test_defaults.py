@@ -11,7 +11,7 @@ from wsa_lightning.configs import base_config
 from wsa_lightning.reliability.finite import FiniteCallback
 from wsa_lightning.reliability.progress import ProgressCallback
 from wsa_lightning.reliability.recovery import RecoveryCallback
-from wsa_lightning.training import MUSDBDataModule, SeparationModule, StudentModule, WarmupCosine
+from wsa_lightning.training import MUSDBDataModule, SeparationDataModule, SeparationModule, StudentModule, WarmupCosine
 from wsa_lightning.training.callbacks.averaging import EMACallback
 from wsa_lightning.training.callbacks.closing import ClosingCallback
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
@@ -34,6 +34,7 @@ GROUPS: list[tuple[type, dict[str, Any]]] = [
     (RecoveryCallback, BASE["recovery"]),
     (ProgressCallback, BASE["progress"]),
     (MUSDBDataModule, BASE["data"]["init_args"]),
+    (SeparationDataModule, BASE["data"]["init_args"]),
     (StudentModule, MODEL),
     (SeparationModule, MODEL),
     (WarmupCosine, MODEL["lr_scheduler"]["init_args"]),

@@ -97,13 +97,11 @@ def versions() -> Iterator[Finding]:
 
 def devices() -> Iterator[Finding]:
     """Cores, memory, GPUs."""
+    import psutil
     import torch
 
-    from wsa_lightning.training.callbacks.memory import free_memory
-
-    free = free_memory(torch.device("cpu"))
-    memory = "" if free is None else f", {free / GIB:.1f} GiB of memory free"
-    yield Finding("cpu", f"{os.cpu_count()} cores{memory}")
+    free = psutil.virtual_memory().available
+    yield Finding("cpu", f"{os.cpu_count()} cores, {free / GIB:.1f} GiB of memory free")
     for number in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(number)
         memory = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free"

@@ -1,13 +1,12 @@
 """The data that training, validation and test read, whatever its source."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
 import torch
-from torch.utils.data import Sampler
 
 from wsa_lightning.data.dataset import AtLeast, Failure, FixedItems, Item, RandomItems, ShardedSampler
 from wsa_lightning.errors import UserError
@@ -165,9 +164,9 @@ class SeparationDataModule(L.LightningDataModule, ABC):
     def _fixed_loader(self, dataset: FixedItems[Item | Failure], batch_size: int) -> TimedLoader:
         rank, world = self._rank_and_world()
         items = AtLeast(dataset, world)
-        return self._loader(items, batch_size, EveryNth(len(items), rank, world))
+        return self._loader(items, batch_size, range(rank, len(items), world))  # a repeat would count a track twice
 
-    def _loader(self, dataset: Any, batch_size: int, sampler: Sampler[Any]) -> TimedLoader:
+    def _loader(self, dataset: Any, batch_size: int, sampler: Iterable[Any]) -> TimedLoader:
         return TimedLoader(
             dataset,
             batch_size=batch_size,
@@ -178,16 +177,3 @@ class SeparationDataModule(L.LightningDataModule, ABC):
             # A loader without its own generator draws from the global one, and so would disturb a resumed run.
             generator=torch.Generator().manual_seed(self.seed),
         )
-
-
-class EveryNth(Sampler[int]):
-    """One rank's share of fixed items, without the repeats that would count a track twice."""
-
-    def __init__(self, size: int, rank: int, world: int) -> None:
-        self.indices = range(rank, size, world)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.indices)
-
-    def __len__(self) -> int:
-        return len(self.indices)

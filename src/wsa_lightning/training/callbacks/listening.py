@@ -58,8 +58,7 @@ def _fixed_signals(module: SeparationModule, data: SeparationDataModule) -> dict
     item = data.listening_item()
     fixed = {"mixture": item["mixture"], "target": item["targets"]}
     if module.teacher is not None:
-        network = module.teacher.network.to(module.device)
-        fixed["teacher"] = _separated(network, item["mixture"], module.device)
+        fixed["teacher"] = _separated(module.teacher.network, item["mixture"], module.device)
     return fixed
 
 

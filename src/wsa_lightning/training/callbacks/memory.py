@@ -4,9 +4,9 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
 import lightning as L
+import psutil
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from torch import Tensor, nn
@@ -39,8 +39,7 @@ class MemoryEstimate:
 
     @property
     def total(self) -> int:
-        """All of it."""
-        return self.weights + self.gradients + self.optimizer + self.average + self.teacher + self.activations
+        return sum(vars(self).values())
 
     def __str__(self) -> str:
         parts = ", ".join(
@@ -142,15 +141,11 @@ class MemoryCallback(L.Callback):
     Warns, with the three settings to change, when the sum exceeds the memory that is free.
     """
 
-    def __init__(self) -> None:
-        self.estimate: MemoryEstimate | None = None
-
     @rank_zero_only
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Estimate and print."""
         if not isinstance(pl_module, SeparationModule) or pl_module.data is None:
             return
-        self.estimate = estimate(
+        needed = estimate(
             pl_module.net,
             pl_module.loss,
             pl_module.data.batch_size,
@@ -160,18 +155,13 @@ class MemoryCallback(L.Callback):
             context=trainer.precision_plugin.forward_context,
         )
         free = free_memory(pl_module.device)
-        known = "" if free is None else f", of {free / MIB:,.0f} MiB free on {pl_module.device}"
-        rank_zero_info(f"memory: {self.estimate}{known}")
-        if free is not None and self.estimate.total > free:
+        rank_zero_info(f"memory: {needed}, of {free / MIB:,.0f} MiB free on {pl_module.device}")
+        if needed.total > free:
             logger.warning("this may not fit: %s", REMEDIES)
 
 
-def free_memory(device: torch.device) -> int | None:
-    """Bytes free on a device, for the CPU what Linux says is available; None where it cannot be known."""
+def free_memory(device: torch.device) -> int:
+    """Bytes free on a GPU, or on the machine for any other device."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    meminfo = Path("/proc/meminfo")
-    if device.type != "cpu" or not meminfo.exists():
-        return None
-    line = next(line for line in meminfo.read_text(encoding="ascii").splitlines() if line.startswith("MemAvailable"))
-    return int(line.split()[1]) * 1024
+    return int(psutil.virtual_memory().available)

@@ -159,15 +159,13 @@ def disk(folder: Path) -> Iterator[Finding]:
     """Whether runs can be written."""
     existing = next(place for place in (folder.resolve(), *folder.resolve().parents) if place.exists())
     free = shutil.disk_usage(existing).free
-    found = f"{free / GIB:.1f} GiB free in {existing}"
     if not os.access(existing, os.W_OK):
         remedy = "name another --folder and trainer.default_root_dir"
         yield Finding("disk", f"{existing} cannot be written to", False, remedy)
-    elif free < REQUIRED_DISK:
-        remedy = "free some, or set trainer.default_root_dir elsewhere: a checkpoint is about 5 times the weights"
-        yield Finding("disk", found, False, remedy)
-    else:
-        yield Finding("disk", found)
+        return
+    works = free >= REQUIRED_DISK
+    advice = "free some, or set trainer.default_root_dir elsewhere: a checkpoint is about 5 times the weights"
+    yield Finding("disk", f"{free / GIB:.1f} GiB free in {existing}", works, "" if works else advice)
 
 
 def dataset(root: Path | None) -> Iterator[Finding]:

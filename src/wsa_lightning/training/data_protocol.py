@@ -142,7 +142,6 @@ class SeparationDataModule(L.LightningDataModule, ABC):
         return self._fixed_loader(self.test_dataset(), 1)
 
     def predict_dataloader(self) -> TimedLoader:
-        """The test tracks."""
         return self.test_dataloader()
 
     def state_dict(self) -> dict[str, Any]:
@@ -155,7 +154,6 @@ class SeparationDataModule(L.LightningDataModule, ABC):
         return {"epoch": self._sampler.epoch, "samples": batches * self.batch_size * self._rank_and_world()[1]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue after the samples trained on."""
         self._resumed = {"epoch": state_dict["epoch"], "samples": state_dict["samples"]}
 
     def _rank_and_world(self) -> tuple[int, int]:

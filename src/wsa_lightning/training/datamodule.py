@@ -75,13 +75,11 @@ class MUSDBDataModule(SeparationDataModule):
         return split(root, name, self.sample_rate, refused=refused)
 
     def tracks(self, name: SplitName) -> list[Track]:
-        """The songs of a split."""
         if name not in self._tracks:
             self._tracks[name] = self._split(name)
         return self._tracks[name]
 
     def train_dataset(self) -> MixDataset:
-        """Random mixtures of the training songs."""
         self._mixtures = MixDataset(
             self.tracks("train"), self.stems, self.chunk, self.seed, self.augmentation, self.max_unreadable
         )
@@ -92,7 +90,6 @@ class MUSDBDataModule(SeparationDataModule):
         return ChunkDataset(self.tracks("valid"), self.stems, self.chunk, self.chunks_per_song, self.max_unreadable)
 
     def test_dataset(self) -> Tolerant:
-        """The test songs."""
         return Tolerant(TrackDataset(self.tracks("test"), self.stems))
 
     @property

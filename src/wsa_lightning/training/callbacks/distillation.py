@@ -58,7 +58,6 @@ class DistillationCallback(L.Callback):
         return {"teacher_hash": self.teacher.sha256, "baseline": self.teacher.baseline}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Refuse to resume with another teacher."""
         if self.teacher is None:
             return
         ours, theirs = self.teacher.sha256, state_dict["teacher_hash"]

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 import lightning as L
 import psutil
@@ -26,30 +25,6 @@ MIB = 2**20
 Context = Callable[[], AbstractContextManager[None]]
 
 
-@dataclass(frozen=True)
-class MemoryEstimate:
-    """Bytes that one device holds during a training step, apart from what the libraries themselves take."""
-
-    weights: int
-    gradients: int
-    optimizer: int
-    average: int
-    teacher: int
-    activations: int
-
-    @property
-    def total(self) -> int:
-        return sum(vars(self).values())
-
-    def __str__(self) -> str:
-        parts = ", ".join(
-            f"{name} {value / MIB:,.0f}"
-            for name, value in vars(self).items()
-            if value or name in ("weights", "gradients", "optimizer")
-        )
-        return f"about {self.total / MIB:,.0f} MiB ({parts})"
-
-
 def estimate(
     net: Roformer,
     loss: Loss,
@@ -59,8 +34,8 @@ def estimate(
     teacher: Roformer | None,
     average: bool,
     context: Context,
-) -> MemoryEstimate:
-    """What AdamW's training step of ``net`` on (batch_size, C, samples) holds.
+) -> dict[str, int]:
+    """Bytes by purpose that AdamW's training step of ``net`` on (batch_size, C, samples) holds.
 
     Activations are what autograd keeps of one short and one longer forward pass with its losses, extended in a straight
     line: with every backend they grow with the length, not its square. With activation checkpointing the layer that is
@@ -80,14 +55,20 @@ def estimate(
     short, longer = (round(rate * seconds) for seconds in PROBE_SECONDS)
     first, second = (_activations(net, loss, length, context) for length in (short, longer))
     per_item = first + (second - first) * (samples - short) / (longer - short)
-    return MemoryEstimate(
-        weights=weights,
-        gradients=_bytes(parameter for parameter in net.parameters() if parameter.requires_grad),
-        optimizer=2 * weights,
-        average=weights if average else 0,
-        teacher=_bytes(teacher.parameters()) if teacher is not None else 0,
-        activations=round(batch_size * max(per_item, 0.0)),
-    )
+    return {
+        "weights": weights,
+        "gradients": _bytes(parameter for parameter in net.parameters() if parameter.requires_grad),
+        "optimizer": 2 * weights,
+        "average": weights if average else 0,
+        "teacher": _bytes(teacher.parameters()) if teacher is not None else 0,
+        "activations": round(batch_size * max(per_item, 0.0)),
+    }
+
+
+def describe(needed: dict[str, int]) -> str:
+    """The sum in MiB, and what it consists of."""
+    parts = ", ".join(f"{name} {value / MIB:,.0f}" for name, value in needed.items() if value)
+    return f"about {sum(needed.values()) / MIB:,.0f} MiB ({parts})"
 
 
 def _activations(net: Roformer, loss: Loss, samples: int, context: Context) -> float:
@@ -155,8 +136,8 @@ class MemoryCallback(L.Callback):
             context=trainer.precision_plugin.forward_context,
         )
         free = free_memory(pl_module.device)
-        rank_zero_info(f"memory: {needed}, of {free / MIB:,.0f} MiB free on {pl_module.device}")
-        if needed.total > free:
+        rank_zero_info(f"memory: {describe(needed)}, of {free / MIB:,.0f} MiB free on {pl_module.device}")
+        if sum(needed.values()) > free:
             logger.warning("this may not fit: %s", REMEDIES)
 
 

@@ -12,7 +12,6 @@ from tests.conftest import Run
 WORKS: dict[str, tuple[object, ...]] = {
     "accelerator": ("cpu",),
     "accumulate_grad_batches": (2,),
-    "barebones": ("true",),
     "benchmark": ("true",),
     "callbacks": ("null", "[]"),
     "check_val_every_n_epoch": (2,),
@@ -20,7 +19,6 @@ WORKS: dict[str, tuple[object, ...]] = {
     "deterministic": ("true", "warn"),
     "devices": (1, "auto"),
     "enable_autolog_hparams": ("false",),
-    "enable_checkpointing": ("false",),
     "enable_model_summary": ("true",),
     "enable_progress_bar": ("false",),
     "fast_dev_run": ("true", 2),
@@ -30,13 +28,14 @@ WORKS: dict[str, tuple[object, ...]] = {
     "limit_predict_batches": (1,),
     "limit_test_batches": (1,),
     "limit_train_batches": (1, 0.5),
-    "limit_val_batches": (0, 1, 0.5),
+    "limit_val_batches": (0, 1, 1.0),
     "log_every_n_steps": (2,),
     "logger": ("false", "true", "null"),
     "max_steps": (1,),
     "max_time": ("00:00:01:00",),
     "min_epochs": (1,),
     "min_steps": (1,),
+    "model_registry": ("somewhere",),
     "num_nodes": (1,),
     "num_sanity_val_steps": (0, 1),
     "overfit_batches": (1,),
@@ -50,11 +49,14 @@ WORKS: dict[str, tuple[object, ...]] = {
     "val_check_interval": (1, 0.5),
 }
 REFUSED: dict[str, tuple[tuple[object, str], ...]] = {
-    "accelerator": (("gpu", "accelerator"),),
+    "accelerator": (("gpu", "trainer:"),),
+    "barebones": (("true", "trainer: `Trainer(barebones=True"),),
+    "devices": (("x", "trainer:"),),
+    "enable_checkpointing": (("false", "enable_checkpointing=False"),),
+    "limit_val_batches": ((0.5, "limit_val_batches"),),
     "max_epochs": ((-1, "trainer.max_epochs and trainer.max_steps are unlimited"),),
-    "model_registry": (("somewhere", "model_registry"),),
     "precision": (("bf16-true", "trainer.precision is bf16-true"),),
-    "strategy": (("ddp_spawn", "trainer.strategy"), ("fsdp", "trainer.strategy"), ("nonsense", "strategy")),
+    "strategy": (("ddp_spawn", "trainer.strategy"), ("fsdp", "strategy"), ("nonsense", "strategy")),
 }
 ELSEWHERE = {"default_root_dir", "max_epochs"}  # every run of this file sets them
 ONE_LINE = [(name, value, words) for name, cases in REFUSED.items() for value, words in cases]

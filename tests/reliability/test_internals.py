@@ -50,12 +50,21 @@ def test_the_loops_and_the_checkpoint_are_read_as_they_are(tmp_path: Path) -> No
     assert internals.find_callback(trainer, Watcher) is watcher
     assert watcher in internals.callbacks_of(trainer)
     assert internals.datamodule_of(trainer) is data
-    assert not internals.is_dry_run(trainer)
+    assert not internals.is_dry_run(trainer) and not internals.is_overfitting(trainer)
+    assert internals.start_method(trainer) is None
 
 
 def test_a_dry_run_is_known_as_one(tmp_path: Path) -> None:
     trainer = L.Trainer(default_root_dir=tmp_path, fast_dev_run=True, accelerator="cpu", logger=False)
     assert internals.is_dry_run(trainer) and internals.datamodule_of(trainer) is None
+
+
+def test_how_ddp_starts_its_processes_is_known(tmp_path: Path) -> None:
+    for strategy, method in (("ddp", None), ("ddp_spawn", "spawn"), ("ddp_fork", "fork")):
+        trainer = L.Trainer(default_root_dir=tmp_path, strategy=strategy, devices=2, accelerator="cpu", logger=False)
+        assert internals.start_method(trainer) == method
+    trainer = L.Trainer(default_root_dir=tmp_path, overfit_batches=2, accelerator="cpu", logger=False)
+    assert internals.is_overfitting(trainer)
 
 
 def test_lightnings_process_observer_ends_when_told(tmp_path: Path) -> None:

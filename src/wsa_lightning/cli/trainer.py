@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
@@ -18,13 +19,13 @@ from wsa_lightning.cli.entry import INTERRUPTED, import_plugins
 from wsa_lightning.cli.messages import OneLineParser
 from wsa_lightning.cli.registry import PROGRAM, TRAINER_COMMANDS, example
 from wsa_lightning.configs import base_config
-from wsa_lightning.errors import UserError
+from wsa_lightning.errors import UserError, one_line
 from wsa_lightning.reliability.checkpoint_io import AtomicCheckpointIO, previous
 from wsa_lightning.reliability.finite import FiniteCallback
 from wsa_lightning.reliability.internals import callbacks_of, find_callback
 from wsa_lightning.reliability.progress import ProgressCallback
 from wsa_lightning.reliability.ranks import RankWatchCallback, is_child, mark_launcher
-from wsa_lightning.reliability.recovery import FOLDER, NAME, RecoveryCallback
+from wsa_lightning.reliability.recovery import FOLDER, NAME, RecoveryCallback, check_strategy
 from wsa_lightning.reliability.waiting import WaitingCallback
 from wsa_lightning.training import SeparationDataModule, SeparationModule
 from wsa_lightning.training.callbacks.averaging import EMACallback
@@ -101,7 +102,11 @@ class WsaCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Add the callbacks that have no options."""
-        trainer = super().instantiate_trainer(**kwargs)
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:
+            raise UserError(f"trainer: {one_line(error)}") from error
+        check_strategy(trainer)
         callbacks_of(trainer)[:0] = [RankWatchCallback(), MemoryCallback(), WaitingCallback()]
         return trainer
 
@@ -178,6 +183,8 @@ def run_trainer() -> None:
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"overwrite": True, "save_to_log_dir": False},
         )
+    except MisconfigurationException as error:
+        raise UserError(one_line(error)) from error
     except SIGTERMException:
         # Lightning would exit with 0, as if the run were finished. Rank 0 speaks for all.
         sys.exit(0 if is_child() else TERMINATED)

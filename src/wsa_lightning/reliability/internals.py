@@ -32,6 +32,11 @@ def is_dry_run(trainer: L.Trainer) -> bool:
     return bool(getattr(trainer, "fast_dev_run", False))
 
 
+def is_overfitting(trainer: L.Trainer) -> bool:
+    """Whether ``overfit_batches`` is on: an option that is not declared as an attribute."""
+    return bool(getattr(trainer, "overfit_batches", 0))
+
+
 def processed_batches(trainer: L.Trainer) -> int:
     """Training batches of this epoch that are done, those before a resume included: no public attribute counts them."""
     progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
@@ -63,6 +68,12 @@ def full_checkpoint(trainer: L.Trainer) -> dict[str, Any]:
     """What ``Trainer.save_checkpoint`` writes; that function waits for all ranks, and would hang if one fails alone."""
     checkpoint: dict[str, Any] = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
     return checkpoint
+
+
+def start_method(trainer: L.Trainer) -> str | None:
+    """How DDP starts its processes, ``spawn`` or ``fork``; None if each runs the command line again, as plain ddp."""
+    method = getattr(trainer.strategy, "_start_method", None)
+    return None if method in (None, "popen") else str(method)
 
 
 def end_process_observer() -> None:

@@ -26,6 +26,7 @@ from wsa_lightning.reliability.internals import (
     is_accumulating,
     is_dry_run,
     is_last_batch,
+    start_method,
 )
 
 NAME = "last.ckpt"
@@ -62,9 +63,7 @@ class RecoveryCallback(Checkpoint):
         """Refuse strategies under which rank 0 does not hold the whole model; clear up after a killed run."""
         if stage != "fit":
             return
-        if not isinstance(trainer.strategy, (DDPStrategy, SingleDeviceStrategy)):
-            name = type(trainer.strategy).__name__
-            raise UserError(f"trainer.strategy is {name}: expected auto or ddp, checkpoints are rank 0's")
+        check_strategy(trainer)
         if trainer.is_global_zero:
             for folder in (path(trainer).parent, path(trainer).parent.parent):
                 remove_leftovers(folder)
@@ -133,6 +132,19 @@ class RecoveryCallback(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._resumed_random = state_dict["random"]
+
+
+def check_strategy(trainer: L.Trainer) -> None:
+    """Refuse strategies under which rank 0 does not hold the whole model, or whose processes are copies made by pickle.
+
+    Raises:
+        UserError: any strategy but auto, ddp and those like them.
+    """
+    name = type(trainer.strategy).__name__
+    if not isinstance(trainer.strategy, (DDPStrategy, SingleDeviceStrategy)):
+        raise UserError(f"trainer.strategy is {name}: expected auto or ddp, because rank 0 writes the checkpoints")
+    if start := start_method(trainer):
+        raise UserError(f"trainer.strategy starts its processes by {start}: expected auto or ddp")
 
 
 class HeldSignal:

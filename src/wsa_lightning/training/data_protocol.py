@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import torch
+from torch.utils.data import SequentialSampler
 
 from wsa_lightning.data.dataset import AtLeast, Failure, FixedItems, Item, RandomItems, ShardedSampler
 from wsa_lightning.errors import UserError
 from wsa_lightning.ranges import NonNegativeInt, PositiveFloat, PositiveInt
-from wsa_lightning.reliability.internals import processed_batches
+from wsa_lightning.reliability.internals import is_overfitting, processed_batches
 from wsa_lightning.reliability.waiting import TimedLoader
 
 MIN_CHUNK = 2048
@@ -127,7 +128,13 @@ class SeparationDataModule(L.LightningDataModule, ABC):
         return min(self.steps_per_epoch, limit) if isinstance(limit, int) else int(self.steps_per_epoch * limit)
 
     def train_dataloader(self) -> TimedLoader:
-        """Random mixtures; a resumed epoch continues with the sample after the last one trained on."""
+        """Random mixtures; a resumed epoch continues with the sample after the last one trained on.
+
+        With ``trainer.overfit_batches`` every epoch has the same first mixtures.
+        """
+        if self.trainer is not None and is_overfitting(self.trainer):
+            first = [self.train_dataset()[0, index] for index in range(self.batches_per_epoch * self.batch_size)]
+            return self._loader(first, self.batch_size, SequentialSampler(first))
         rank, world = self._rank_and_world()
         size = self.steps_per_epoch * self.batch_size * world
         self._sampler = ShardedSampler(size, rank, world, epoch=self._resumed["epoch"], start=self._resumed["samples"])

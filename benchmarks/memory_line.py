@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 
 from wsa_lightning.checkpoints import load
-from wsa_lightning.losses import Estimate, weighted_sum
+from wsa_lightning.losses import Estimate, Loss, Taught
 from wsa_lightning.models import Roformer
 from wsa_lightning.training.callbacks.memory import MIB, Context, estimate
 
-LOSS = {"audio/l1": 1.0, "audio/stft": 1.0, "distill/mask": 1.0}
+LOSS = Loss({"audio/l1": 1.0, "audio/stft": 1.0, "distill/mask": 1.0})
 SETTINGS = ("plain", "checkpointing", "bf16")
 BATCH, SECONDS = 4, 2.0
 
@@ -36,7 +36,7 @@ def step(net: Roformer, batch: int, samples: int, context: Context) -> None:
     mixture = torch.randn(batch, 2, samples)
     with context():
         audio, mask = net(mixture)
-        total, _ = weighted_sum(LOSS, Estimate(audio, mixture[:, None], mask, torch.zeros_like(mask)))
+        total, _ = LOSS(Estimate(audio, mixture[:, None], mask, {}, Taught(torch.zeros_like(mask), None, {})))
     total.backward()
     net.zero_grad()
 
@@ -51,7 +51,7 @@ def measure(setting: str) -> None:
 
     step(net, 1, 11025, context)
     samples = round(SECONDS * net.config.sample_rate)
-    estimated = estimate(net, LOSS, BATCH, samples, teacher=None, average=False, context=context).activations
+    estimated = estimate(net, LOSS, BATCH, samples, teacher=None, average=False, context=context)["activations"]
     before = peak = resident()
     done = threading.Event()
 

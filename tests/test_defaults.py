@@ -11,8 +11,7 @@ from wsa_lightning.configs import base_config
 from wsa_lightning.reliability.finite import FiniteCallback
 from wsa_lightning.reliability.progress import ProgressCallback
 from wsa_lightning.reliability.recovery import RecoveryCallback
-from wsa_lightning.training import MUSDBDataModule, SeparationModule, StudentModule, WarmupCosine
-from wsa_lightning.training.callbacks.annealing import SinkWarmupCallback, WindowAnnealingCallback
+from wsa_lightning.training import MUSDBDataModule, SeparationDataModule, SeparationModule, StudentModule, WarmupCosine
 from wsa_lightning.training.callbacks.averaging import EMACallback
 from wsa_lightning.training.callbacks.closing import ClosingCallback
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
@@ -25,8 +24,6 @@ BASE: dict[str, Any] = yaml.safe_load(base_config().read_text())
 MODEL = BASE["model"]["init_args"]
 GROUPS: list[tuple[type, dict[str, Any]]] = [
     (DistillationCallback, BASE["distillation"]),
-    (WindowAnnealingCallback, BASE["annealing"]),
-    (SinkWarmupCallback, BASE["sink_warmup"]),
     (EMACallback, BASE["ema"]),
     (FlopCounterCallback, BASE["flops"]),
     (ListeningCallback, BASE["listening"]),
@@ -37,6 +34,7 @@ GROUPS: list[tuple[type, dict[str, Any]]] = [
     (RecoveryCallback, BASE["recovery"]),
     (ProgressCallback, BASE["progress"]),
     (MUSDBDataModule, BASE["data"]["init_args"]),
+    (SeparationDataModule, BASE["data"]["init_args"]),
     (StudentModule, MODEL),
     (SeparationModule, MODEL),
     (WarmupCosine, MODEL["lr_scheduler"]["init_args"]),

@@ -8,7 +8,6 @@ from wsa_lightning.reliability.finite import FiniteCallback
 from wsa_lightning.reliability.progress import ProgressCallback
 from wsa_lightning.reliability.recovery import RecoveryCallback
 from wsa_lightning.training import MUSDBDataModule, WarmupCosine
-from wsa_lightning.training.callbacks.annealing import SinkWarmupCallback
 from wsa_lightning.training.callbacks.averaging import EMACallback
 from wsa_lightning.training.callbacks.flops import FlopCounterCallback
 from wsa_lightning.training.evaluation.callback import EvaluationCallback
@@ -33,7 +32,6 @@ from wsa_lightning.training.evaluation.callback import EvaluationCallback
         (ProgressCallback, "every_seconds", "-1", ">=0"),
         (RecoveryCallback, "every_n_steps", "0", ">0"),
         (RecoveryCallback, "minutes", "-1", ">0"),
-        (SinkWarmupCallback, "steps", "-1", ">=0"),
         (WarmupCosine, "final_fraction", "1.5", "<=1"),
         (WarmupCosine, "warmup_steps", "-1", ">=0"),
     ],

@@ -29,7 +29,7 @@ def said_by(words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: p
 @pytest.mark.parametrize(
     ("line", "error"),
     [
-        ("data make songs --songs many", "--songs is many: expected an integer"),
+        ("data make songs --songs many", "--songs is many: expected an integer above 0"),
         ("data make songs --sngs 3", "unknown option --sngs, did you mean --songs?"),
         ("data make songs extra words", "unrecognized arguments: extra words"),
         ("data make", "the following arguments are required: root"),
@@ -46,8 +46,9 @@ def said_by(words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: p
         (f"{FIT} --model.loss 3", "--model.loss is 3: expected a mapping"),
         (f"{FIT} --model Nonsense", "--model is Nonsense: expected a class, such as package.module.Name"),
         (f"{FIT} --model no.Model", "--model is no.Model: No module named 'no'"),
-        (f"{FIT} --data.batch_size many", "--data.batch_size is many: expected an integer"),
-        (f"{FIT} --data.chunk_secnds 3", "unknown option --data.chunk_secnds, did you mean --data.chunk_seconds?"),
+        (f"{FIT} --data.batch_size many", "--data.batch_size is many: expected an integer above 0"),
+        (f"{FIT} --data.chunk_secnds 3", "unknown option --data.chunk_secnds of wsa_lightning.training."
+                                         "MUSDBDataModule, did you mean --data.chunk_seconds?"),
         (f"{FIT} --emma.decay 1", "unknown option --emma.decay, did you mean --ema.decay?"),
         (f"{FIT} --trainer.max_epochs x", "--trainer.max_epochs is x: expected an integer or null"),
         (f"{FIT} --trainer.callbacks+=Nope", "--trainer.callbacks is Nope: expected a class, such as "

@@ -27,12 +27,13 @@ def starts(teacher: Roformer, sinks: int, mixtures: Tensor) -> dict[str, Tensor]
     rms = float(tokens.square().mean().sqrt())
     bias = float(teacher.band_split.mean_feature().square().mean().sqrt())
     print(f"rms of the tokens {rms:.3f}, of their biases {bias:.3f}")
-    candidates = {start: initial_sinks(teacher, sinks, start, mixtures) for start in SINK_STARTS}
+    candidates = {start: initial_sinks(teacher, sinks, start) for start in SINK_STARTS}
     for seed in range(3):
         noise = torch.randn(sinks, *tokens.shape[2:], generator=torch.Generator().manual_seed(seed))
         for scale in (0.002, 0.02, 0.2, rms):
             candidates[f"noise of {scale:.3g}, seed {seed}"] = scale * noise
     spread = torch.randperm(tokens.shape[1], generator=torch.Generator().manual_seed(0))[:sinks]
+    candidates["first frames, averaged over mixtures"] = tokens[:, :sinks].mean(0)
     candidates["frames of one mixture"] = tokens[0, spread]
     candidates["frames of one mixture, a tenth"] = 0.1 * tokens[0, spread]
     candidates["mean, a tenth"] = 0.1 * candidates["mean"]
@@ -66,7 +67,7 @@ def main() -> None:
     for name, tokens in starts(teacher, arguments.sinks, mixtures).items():
         student = to_student(teacher, replace(teacher.config, window=arguments.window, sinks=arguments.sinks)).eval()
         student.sinks.copy_(tokens)
-        print(f"{name:<32}{score(student, chunks):.3f} dB", flush=True)
+        print(f"{name:<38}{score(student, chunks):.3f} dB", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.comparison.tested_run import write_tested_run
 
+from tests.comparison.tested_run import write_tested_run
 from wsa_lightning.comparison import writing
 from wsa_lightning.comparison.boxes import box_order, boxes_figure, distributions
 from wsa_lightning.comparison.groups import Comparison, compare_runs

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tests.comparison.tested_run import DEFINITIONS, SONGS, write_tested_run
 from tests.conftest import Run
-
 from wsa_lightning.comparison.curves import read_curve
 from wsa_lightning.comparison.groups import pareto_front
 from wsa_lightning.comparison.run_folders import find_runs

@@ -16,6 +16,7 @@ from lightning.pytorch.plugins import MixedPrecision
 
 from tests.conftest import Run
 from tests.reliability.saboteur import HOOKS, DisasterError, Noise, Saboteur
+from tests.training.recipe import recipe
 from wsa_lightning.checkpoints import load
 from wsa_lightning.reliability.checkpoint_io import AtomicCheckpointIO
 from wsa_lightning.reliability.recovery import HeldSignal, RecoveryCallback
@@ -59,7 +60,7 @@ def fit(
         accumulate_grad_batches=accumulate, limit_train_batches=limit, check_val_every_n_epoch=validate,
         plugins=[AtomicCheckpointIO(), *([MixedPrecision("16-mixed", "cpu")] if half else [])],
     )  # fmt: skip
-    student = StudentModule(window=6, sinks=2, loss={"audio/l1": 1.0, "distill/mask": 1.0}, warmup_steps=2)
+    student = StudentModule(window=6, sinks=2, loss={"audio/l1": 1.0, "distill/mask": 1.0}, **recipe(warmup_steps=2))
     data = MUSDBDataModule(songs, chunk_seconds=0.1, batch_size=1, steps_per_epoch=5, chunks_per_song=4, workers=0)
     last = folder / "checkpoints" / "last.ckpt"
     trainer.fit(student, data, ckpt_path=last if last.exists() else None)

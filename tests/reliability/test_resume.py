@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from tests.training.recipe import recipe
 from wsa_lightning.training import MUSDBDataModule, StudentModule
 from wsa_lightning.training.callbacks.averaging import EMACallback
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
@@ -39,7 +40,7 @@ def fit(
         max_epochs=EPOCHS, callbacks=callbacks, logger=False, accelerator="cpu", default_root_dir=folder,
         use_distributed_sampler=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
-    student = StudentModule(window=6, sinks=2, loss={"audio/l1": 1.0, "distill/mask": 1.0}, warmup_steps=2)
+    student = StudentModule(window=6, sinks=2, loss={"audio/l1": 1.0, "distill/mask": 1.0}, **recipe(warmup_steps=2))
     data = MUSDBDataModule(
         songs, chunk_seconds=0.25, batch_size=2, steps_per_epoch=STEPS, chunks_per_song=1, workers=workers
     )

@@ -161,7 +161,7 @@ def test_retained_is_a_ratio_of_sdrs_and_stands_only_where_a_ratio_means_somethi
         }
 
     outcome = Outcome(
-        songs=["Song"], seconds=[1.0], stems=["vocals"], scored=[0], cards={}, failed={}, resamples=100,
+        tracks=[TrackInfo("Song", 1.0)], stems=["vocals"], scored=[0], cards={}, failed={}, resamples=100,
         scores={
             "teacher": one_song(usdr=10.0, csdr=0.4, si_sdr=8.0, bleedless=7.7, leakage=-20.0),
             "student": one_song(usdr=9.0, csdr=0.8, si_sdr=-1.0, bleedless=24.3, leakage=-10.0),

@@ -13,9 +13,9 @@ SINK_SEED = 0
 SINK_NOISE = 0.1
 SINK_FLOOR = 0.1
 RANDOM_SCALE = 0.02
-SINK_STARTS = ("mean", "random", "frames")
+SINK_STARTS = ("mean", "random")
 """``mean``: the mean band-split feature of every band plus a little noise (docs/decisions/0002). ``random``: plain
-noise. ``frames``: sink s is the band-split feature of frame s, averaged over some training mixtures."""
+noise."""
 
 
 def to_student(
@@ -23,7 +23,6 @@ def to_student(
     config: RoformerConfig,
     *,
     sink_start: str = "mean",
-    mixtures: Tensor | None = None,
     seed: int = SINK_SEED,
     share: bool = False,
 ) -> Roformer:
@@ -35,12 +34,11 @@ def to_student(
         teacher: returned as it is if nothing changes.
         config: the teacher's, with another window, dilation or number of sinks.
         sink_start: where new sinks start, one of ``SINK_STARTS``.
-        mixtures: (B, C, N) of music; only ``frames`` needs it.
         seed: of the noise that new sinks start with.
         share: use the teacher's tensors instead of copies: for a teacher that is no longer needed.
 
     Raises:
-        UserError: a config that differs in anything else, an unknown start, or ``frames`` without mixtures.
+        UserError: a config that differs in anything else, or an unknown start.
     """
     if config == teacher.config:
         return teacher
@@ -54,14 +52,12 @@ def to_student(
     if config.sinks != teacher.config.sinks:
         state.pop("sinks", None)
         if config.sinks:
-            state["sinks"] = initial_sinks(teacher, config.sinks, sink_start, mixtures, seed)
+            state["sinks"] = initial_sinks(teacher, config.sinks, sink_start, seed)
     return fill(config, state, share=share)
 
 
 @torch.no_grad()
-def initial_sinks(
-    teacher: Roformer, sinks: int, start: str, mixtures: Tensor | None = None, seed: int = SINK_SEED
-) -> Tensor:
+def initial_sinks(teacher: Roformer, sinks: int, start: str, seed: int = SINK_SEED) -> Tensor:
     """Sink tokens to begin training with, (S, K, D).
 
     Small random sinks would not be a gentle start, because the RMSNorm that follows cancels any scale; sinks of exactly
@@ -74,9 +70,4 @@ def initial_sinks(
     noise = torch.randn(sinks, *mean.shape, generator=generator, device="cpu").to(mean)
     if start == "random":
         return RANDOM_SCALE * noise
-    if start == "mean":
-        return mean + SINK_NOISE * mean.square().mean().sqrt().clamp_min(SINK_FLOOR) * noise
-    if mixtures is None:
-        raise UserError("sink_start frames needs music: choose mean or random if there is none")
-    tokens = teacher.tokens(teacher.spectral(mixtures))  # (B, T, K, D)
-    return tokens[:, :sinks].mean(0)
+    return mean + SINK_NOISE * mean.square().mean().sqrt().clamp_min(SINK_FLOOR) * noise

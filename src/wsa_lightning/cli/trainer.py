@@ -28,7 +28,6 @@ from wsa_lightning.reliability.ranks import RankWatchCallback, is_child, mark_la
 from wsa_lightning.reliability.recovery import FOLDER, NAME, RecoveryCallback, check_strategy
 from wsa_lightning.reliability.waiting import WaitingCallback
 from wsa_lightning.training import SeparationDataModule, SeparationModule
-from wsa_lightning.training.callbacks.annealing import SinkWarmupCallback, WindowAnnealingCallback
 from wsa_lightning.training.callbacks.averaging import EMACallback
 from wsa_lightning.training.callbacks.closing import ClosingCallback
 from wsa_lightning.training.callbacks.distillation import DistillationCallback
@@ -91,8 +90,6 @@ class WsaCLI(LightningCLI):
         """Option groups of the callbacks every run has; they run in this order."""
         parser.add_argument("--plugins", type=list[str], default=[], help="modules to import before anything is built")
         parser.add_lightning_class_args(DistillationCallback, "distillation")
-        parser.add_lightning_class_args(WindowAnnealingCallback, "annealing")
-        parser.add_lightning_class_args(SinkWarmupCallback, "sink_warmup")
         parser.add_lightning_class_args(EMACallback, "ema")
         parser.add_lightning_class_args(FlopCounterCallback, "flops")
         parser.add_lightning_class_args(ListeningCallback, "listening")
@@ -118,7 +115,8 @@ class WsaCLI(LightningCLI):
         options = self.config[self.subcommand]
         import_plugins(options.plugins)
         if options.trainer.enable_progress_bar is False:  # Lightning would refuse the bar of base.yaml beside it
-            options.trainer.callbacks = [c for c in options.trainer.callbacks if not is_progress_bar(c.class_path)]
+            bars = ("RichProgressBar", "TQDMProgressBar")
+            options.trainer.callbacks = [c for c in options.trainer.callbacks if not c.class_path.endswith(bars)]
         self._model_file: str | None = None
         path = options.get("ckpt_path")
         if path == "last":
@@ -136,12 +134,11 @@ class WsaCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Tell the module where its network comes from."""
+        if self.subcommand != "fit":
+            self.model.model_file = self._model_file or self.config_init[self.subcommand]["ckpt_path"]
         if self._model_file is None:
-            if self.subcommand != "fit":
-                self.model.checkpoint_file = self.config_init[self.subcommand]["ckpt_path"]
             return
         self.config_init[self.subcommand]["ckpt_path"] = None
-        self.model.model_file = self._model_file
         rank_zero_info(
             f"{self._model_file}: window, dilation and sinks are those of the file (model.window, model.dilation and "
             "model.sinks are for students made from a teacher)"
@@ -149,11 +146,6 @@ class WsaCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Leave the options alone: a checkpoint's hyper-parameters must not beat the command line."""
-
-
-def is_progress_bar(class_path: str) -> bool:
-    """Whether a callback of a config is one of Lightning's progress bars."""
-    return class_path.rpartition(".")[2] in ("RichProgressBar", "TQDMProgressBar")
 
 
 def quiet_lightning() -> None:

@@ -98,7 +98,6 @@ def decode(root: Path, out: Path, *, workers: PositiveInt = 2) -> None:
 
 
 def _table(reports: Sequence[TrackReport]) -> Table:
-    """The tracks with errors or warnings."""
     table = Table(title="tracks with errors or warnings", title_style="", show_lines=True)
     for column in ("track", "s", "", "what"):
         table.add_column(column, overflow="fold", justify="right" if column == "s" else "left")

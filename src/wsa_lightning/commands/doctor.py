@@ -97,13 +97,11 @@ def versions() -> Iterator[Finding]:
 
 def devices() -> Iterator[Finding]:
     """Cores, memory, GPUs."""
+    import psutil
     import torch
 
-    from wsa_lightning.training.callbacks.memory import free_memory
-
-    free = free_memory(torch.device("cpu"))
-    memory = "" if free is None else f", {free / GIB:.1f} GiB of memory free"
-    yield Finding("cpu", f"{os.cpu_count()} cores{memory}")
+    free = psutil.virtual_memory().available
+    yield Finding("cpu", f"{os.cpu_count()} cores, {free / GIB:.1f} GiB of memory free")
     for number in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(number)
         memory = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free"
@@ -161,15 +159,13 @@ def disk(folder: Path) -> Iterator[Finding]:
     """Whether runs can be written."""
     existing = next(place for place in (folder.resolve(), *folder.resolve().parents) if place.exists())
     free = shutil.disk_usage(existing).free
-    found = f"{free / GIB:.1f} GiB free in {existing}"
     if not os.access(existing, os.W_OK):
         remedy = "name another --folder and trainer.default_root_dir"
         yield Finding("disk", f"{existing} cannot be written to", False, remedy)
-    elif free < REQUIRED_DISK:
-        remedy = "free some, or set trainer.default_root_dir elsewhere: a checkpoint is about 5 times the weights"
-        yield Finding("disk", found, False, remedy)
-    else:
-        yield Finding("disk", found)
+        return
+    works = free >= REQUIRED_DISK
+    advice = "free some, or set trainer.default_root_dir elsewhere: a checkpoint is about 5 times the weights"
+    yield Finding("disk", f"{free / GIB:.1f} GiB free in {existing}", works, "" if works else advice)
 
 
 def dataset(root: Path | None) -> Iterator[Finding]:

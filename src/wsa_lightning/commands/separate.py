@@ -76,7 +76,10 @@ def separate(
     window = describe_patterns(model.config)
     attention = "full attention" if window == "full" else f"window {window}, {model.config.sinks} sinks"
     # The hash does not cover the window of a public student, which is in the YAML beside its file.
-    recipe = f"{identity(checkpoint)}, {attention}, {plan.length} samples every {plan.step}, {precision}, {subtype}"
+    recipe = (
+        f"{checkpoint} sha256:{file_hash(checkpoint)[:16]}, {attention}, {plan.length} samples every {plan.step}, "
+        f"{precision}, {subtype}"
+    )
     print(f"{checkpoint}: {attention}, {plan.length / plan.step:.2f} s computed for each second of a song, on {on}")
     if compile:
         model.compile_layers()
@@ -135,7 +138,9 @@ class FileSeparator:
     def process(self, song: Song, number: str) -> None:
         """Separate a song unless it is done; an error that the user can fix is reported and counted."""
         try:
-            comment = f"wsa-lightning: {origin(song.path)}; {self.recipe}"
+            file = song.path.stat()
+            origin = f"{song.path.name}, {file.st_size} bytes of {file.st_mtime_ns}"
+            comment = f"wsa-lightning: {origin}; {self.recipe}"
             stems = missing_stems(song.folder, self.stems, self.form, comment, overwrite=self.overwrite)
             if not stems:
                 self.skipped += 1
@@ -191,14 +196,3 @@ def stopped_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def identity(checkpoint: str) -> str:
-    """The name of a model file as given, and the first digits of its SHA-256."""
-    return f"{checkpoint} sha256:{file_hash(checkpoint)[:16]}"
-
-
-def origin(path: Path) -> str:
-    """The name, size and time of change of a file."""
-    status = path.stat()
-    return f"{path.name}, {status.st_size} bytes of {status.st_mtime_ns}"

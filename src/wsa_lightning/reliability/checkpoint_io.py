@@ -114,7 +114,6 @@ class AtomicCheckpointIO(CheckpointIO):
             return older
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove a file and the one before it."""
         for file in (Path(path), previous(Path(path))):
             file.unlink(missing_ok=True)
 

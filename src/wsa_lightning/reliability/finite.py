@@ -92,8 +92,12 @@ class FiniteCallback(L.Callback):
         if bool(norm.isfinite()) or _scaler_will_skip(trainer, step):
             return
         problem = describe(pl_module, step)
-        where = self._save(trainer, pl_module, step)
-        message = f"step {trainer.global_step}: {problem}; {_samples(trainer, pl_module, step)}; saved to {where}"
+        culprits = [seen for seen in step if not _finite(seen.loss)] or step
+        batches = [_plain(trainer, pl_module, seen) for seen in culprits]
+        where = Path(trainer.default_root_dir) / FOLDER / f"step-{trainer.global_step}-rank-{trainer.global_rank}.pt"
+        with replacing(where) as temporary:
+            torch.save(batches, temporary)
+        message = f"step {trainer.global_step}: {problem}; {_samples(batches)}; saved to {where}"
         if self.action == "stop" or self.skipped >= self.max_skipped:
             reached = f" ({self.skipped} steps were skipped, nonfinite.max_skipped)" if self.action == "skip" else ""
             raise UserError(
@@ -109,12 +113,6 @@ class FiniteCallback(L.Callback):
     ) -> None:
         if self.skipped:
             pl_module.log("skipped_steps", float(self.skipped))
-
-    def _save(self, trainer: L.Trainer, module: L.LightningModule, step: list[Seen]) -> Path:
-        path = Path(trainer.default_root_dir) / FOLDER / f"step-{trainer.global_step}-rank-{trainer.global_rank}.pt"
-        with replacing(path) as temporary:
-            torch.save([_plain(trainer, module, seen) for seen in _culprits(step)], temporary)
-        return path
 
     def state_dict(self) -> dict[str, Any]:
         """The limit is for the whole run, however often it is resumed."""
@@ -152,22 +150,16 @@ def _finite(value: Any) -> bool:
     return not isinstance(value, Tensor) or bool(value.isfinite().all())
 
 
-def _culprits(step: list[Seen]) -> list[Seen]:
-    """The batches whose loss is not finite, or, if all are, every batch of the step."""
-    return [seen for seen in step if not _finite(seen.loss)] or step
-
-
 def _scaler_will_skip(trainer: L.Trainer, step: list[Seen]) -> bool:
     scaler = getattr(trainer.precision_plugin, "scaler", None)
     return scaler is not None and all(_finite(seen.loss) for seen in step) and scaler.get_scale() >= SMALLEST_SCALE
 
 
-def _samples(trainer: L.Trainer, module: L.LightningModule, step: list[Seen]) -> str:
+def _samples(batches: list[dict[str, Any]]) -> str:
     """Epoch, sample indices and songs, in words."""
-    plain = [_plain(trainer, module, seen) for seen in _culprits(step)]
-    songs = sorted({song for batch in plain for song in batch["songs"]})
-    indices = [str(index) for batch in plain if "index" in batch for index in batch["index"].tolist()]
-    return f"epoch {trainer.current_epoch}, samples {', '.join(indices) or 'unknown'}: {'; '.join(songs) or 'unknown'}"
+    songs = sorted({song for batch in batches for song in batch["songs"]})
+    indices = [str(index) for batch in batches if "index" in batch for index in batch["index"].tolist()]
+    return f"epoch {batches[0]['epoch']}, samples {', '.join(indices) or 'unknown'}: {'; '.join(songs) or 'unknown'}"
 
 
 def _plain(trainer: L.Trainer, module: L.LightningModule, seen: Seen) -> dict[str, Any]:

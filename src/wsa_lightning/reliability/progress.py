@@ -40,7 +40,6 @@ class ProgressCallback(L.Callback):
         self._written = 0.0
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Begin the file; a dry run has none."""
         if not trainer.is_global_zero or is_dry_run(trainer):
             return
         name = str(getattr(stage, "value", stage))  # Lightning passes an enumeration
@@ -62,27 +61,21 @@ class ProgressCallback(L.Callback):
         self._tell(trainer, step=trainer.global_step, steps=steps, first_step=trainer.global_step, started=time.time())
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """A step."""
         self._tell(trainer, patiently=True, step=trainer.global_step)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """New scores."""
         self._tell(trainer)
 
     def on_test_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *rest: Any) -> None:
-        """A song."""
         self._tell(trainer, patiently=True, step=rest[2] + 1, steps=_batches(trainer.num_test_batches))
 
     def on_predict_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *rest: Any) -> None:
-        """A song."""
         self._tell(trainer, patiently=True, step=rest[2] + 1, steps=_batches(trainer.num_predict_batches))
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """New scores."""
         self._tell(trainer)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Say what broke in."""
         self._tell(trainer, state="stopped", exception=type(exception).__name__)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

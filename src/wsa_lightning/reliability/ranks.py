@@ -35,7 +35,6 @@ class RankWatchCallback(L.Callback):
         self._leaving = threading.Event()
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Start watching, once the ranks have been started."""
         checkpoint = path(trainer)
         self._children = getattr(trainer.strategy.launcher, "procs", [])
         if self._children:

@@ -86,7 +86,6 @@ class RecoveryCallback(Checkpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Remember a boundary; write it if it is time."""
         if is_accumulating(trainer):
             return
         self._boundary = _boundary(trainer)
@@ -95,12 +94,10 @@ class RecoveryCallback(Checkpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the epoch's end, validation included."""
         self._boundary = _boundary(trainer, epoch_ended=True)
         self._save(trainer)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Write the last boundary, and say how to go on."""
         self._sigint.forget()
         if not trainer.is_global_zero or trainer.state.fn != TrainerFn.FITTING:
             return
@@ -134,7 +131,6 @@ class RecoveryCallback(Checkpoint):
         return {"random": self._saved_random or random_state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the generators' states until training starts."""
         self._resumed_random = state_dict["random"]
 
 

@@ -42,10 +42,7 @@ class WaitingCallback(L.Callback):
     """
 
     def __init__(self) -> None:
-        self._since = 0.0
-        self._paused = 0.0
-        self._pause_began = 0.0
-        self._waited = 0.0
+        self._since = self._pause_began = self._waited = 0.0
         self._total = self._total_waited = 0.0
         self._warned = False
 
@@ -56,7 +53,7 @@ class WaitingCallback(L.Callback):
         self._pause_began = time.perf_counter()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._paused += time.perf_counter() - self._pause_began
+        self._since += time.perf_counter() - self._pause_began
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -64,7 +61,7 @@ class WaitingCallback(L.Callback):
         loader = _loader(trainer)
         if loader is None or not (logs_this_step(trainer) or is_last_batch(trainer)):
             return
-        passed = time.perf_counter() - self._since - self._paused
+        passed = time.perf_counter() - self._since
         waited = loader.waited - self._waited
         pl_module.log("data/wait", waited / passed if passed > 0 else 0.0)
         self._total += passed
@@ -80,7 +77,7 @@ class WaitingCallback(L.Callback):
 
     def _restart(self, trainer: L.Trainer) -> None:
         loader = _loader(trainer)
-        self._since, self._paused = time.perf_counter(), 0.0
+        self._since = time.perf_counter()
         self._waited = loader.waited if loader is not None else 0.0
 
 

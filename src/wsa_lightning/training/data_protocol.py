@@ -1,14 +1,13 @@
 """The data that training, validation and test read, whatever its source."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
 import torch
-from torch import Tensor
-from torch.utils.data import Sampler, SequentialSampler
+from torch.utils.data import SequentialSampler
 
 from wsa_lightning.data.dataset import AtLeast, Failure, FixedItems, Item, RandomItems, ShardedSampler
 from wsa_lightning.errors import UserError
@@ -122,11 +121,6 @@ class SeparationDataModule(L.LightningDataModule, ABC):
         items = [dataset[index] for index in range(min(len(dataset), 8))]
         return max(items, key=lambda item: float(item["targets"].square().mean()))
 
-    def some_mixtures(self, count: int = 16) -> Tensor:
-        """The first training mixtures (count, 2, N), the same in every stage and on every rank."""
-        dataset = self.train_dataset()
-        return torch.stack([dataset[0, index]["mixture"] for index in range(count)])
-
     @property
     def batches_per_epoch(self) -> int:
         """Training batches of an epoch on each device: ``steps_per_epoch``, or ``trainer.limit_train_batches``."""
@@ -155,7 +149,6 @@ class SeparationDataModule(L.LightningDataModule, ABC):
         return self._fixed_loader(self.test_dataset(), 1)
 
     def predict_dataloader(self) -> TimedLoader:
-        """The test tracks."""
         return self.test_dataloader()
 
     def state_dict(self) -> dict[str, Any]:
@@ -168,7 +161,6 @@ class SeparationDataModule(L.LightningDataModule, ABC):
         return {"epoch": self._sampler.epoch, "samples": batches * self.batch_size * self._rank_and_world()[1]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue after the samples trained on."""
         self._resumed = {"epoch": state_dict["epoch"], "samples": state_dict["samples"]}
 
     def _rank_and_world(self) -> tuple[int, int]:
@@ -177,9 +169,9 @@ class SeparationDataModule(L.LightningDataModule, ABC):
     def _fixed_loader(self, dataset: FixedItems[Item | Failure], batch_size: int) -> TimedLoader:
         rank, world = self._rank_and_world()
         items = AtLeast(dataset, world)
-        return self._loader(items, batch_size, EveryNth(len(items), rank, world))
+        return self._loader(items, batch_size, range(rank, len(items), world))  # a repeat would count a track twice
 
-    def _loader(self, dataset: Any, batch_size: int, sampler: Sampler[Any]) -> TimedLoader:
+    def _loader(self, dataset: Any, batch_size: int, sampler: Iterable[Any]) -> TimedLoader:
         return TimedLoader(
             dataset,
             batch_size=batch_size,
@@ -190,16 +182,3 @@ class SeparationDataModule(L.LightningDataModule, ABC):
             # A loader without its own generator draws from the global one, and so would disturb a resumed run.
             generator=torch.Generator().manual_seed(self.seed),
         )
-
-
-class EveryNth(Sampler[int]):
-    """One rank's share of fixed items, without the repeats that would count a track twice."""
-
-    def __init__(self, size: int, rank: int, world: int) -> None:
-        self.indices = range(rank, size, world)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.indices)
-
-    def __len__(self) -> int:
-        return len(self.indices)

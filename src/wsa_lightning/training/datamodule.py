@@ -10,7 +10,7 @@ from wsa_lightning.data.embedded import embedded_root
 from wsa_lightning.data.mixing import Augmentation
 from wsa_lightning.data.splits import SplitName, split
 from wsa_lightning.data.tracks import Track, check_stems
-from wsa_lightning.ranges import NonNegativeInt, PositiveFloat, PositiveInt
+from wsa_lightning.ranges import NonNegativeInt, PositiveInt
 from wsa_lightning.training.data_protocol import SeparationDataModule, TrackInfo
 
 STAGES: Mapping[str, tuple[SplitName, ...]] = {"fit": ("train", "valid"), "validate": ("valid",)}
@@ -24,16 +24,10 @@ class MUSDBDataModule(SeparationDataModule):
             embedded default: songs composed on first use and kept in the user's cache folder.
         cache: where the embedded songs are kept instead.
         stems: what to separate: any of vocals, drums, bass, other, instrumental.
-        sample_rate: of the songs, in Hz.
-        chunk_seconds: length of a training and validation chunk.
-        batch_size: training chunks per device.
-        valid_batch_size: validation chunks per device.
-        steps_per_epoch: batches per device in an epoch (random mixtures have no natural end).
         chunks_per_song: fixed validation chunks of a song, evenly spread.
-        seed: every training sample is a pure function of (seed, epoch, index).
-        workers: processes that read and mix; 0 does it in the training process.
         max_unreadable: songs of a split that may become unreadable during a run; they are skipped with a warning.
         augmentation: remix, gain, channel swap, polarity.
+        options: what every ``SeparationDataModule`` takes (chunk_seconds, batch_size, ...).
     """
 
     def __init__(
@@ -41,21 +35,13 @@ class MUSDBDataModule(SeparationDataModule):
         root: Path | None = None,
         cache: Path | None = None,
         stems: tuple[str, ...] = ("vocals",),
-        sample_rate: PositiveInt = 44100,
-        chunk_seconds: PositiveFloat = 2.0,
-        batch_size: PositiveInt = 4,
-        valid_batch_size: PositiveInt = 4,
-        steps_per_epoch: PositiveInt = 50,
         chunks_per_song: PositiveInt = 6,
-        seed: NonNegativeInt = 0,
-        workers: NonNegativeInt = 1,
         max_unreadable: NonNegativeInt = 3,
         augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
+        **options: Any,
     ) -> None:
         check_stems(stems)
-        super().__init__(
-            stems, sample_rate, chunk_seconds, batch_size, valid_batch_size, steps_per_epoch, seed, workers
-        )
+        super().__init__(stems, **options)
         self.root, self.cache = root, cache
         self.chunks_per_song, self.max_unreadable = chunks_per_song, max_unreadable
         self.augmentation = augmentation
@@ -63,9 +49,9 @@ class MUSDBDataModule(SeparationDataModule):
             {
                 "root": None if root is None else str(root),
                 "stems": list(stems),
-                "chunk_seconds": chunk_seconds,
-                "batch_size": batch_size,
-                "seed": seed,
+                "chunk_seconds": self.chunk / self.sample_rate,
+                "batch_size": self.batch_size,
+                "seed": self.seed,
                 "augmentation": asdict(augmentation) | {"gain": list(augmentation.gain)},
             }
         )
@@ -89,13 +75,11 @@ class MUSDBDataModule(SeparationDataModule):
         return split(root, name, self.sample_rate, refused=refused)
 
     def tracks(self, name: SplitName) -> list[Track]:
-        """The songs of a split."""
         if name not in self._tracks:
             self._tracks[name] = self._split(name)
         return self._tracks[name]
 
     def train_dataset(self) -> MixDataset:
-        """Random mixtures of the training songs."""
         self._mixtures = MixDataset(
             self.tracks("train"), self.stems, self.chunk, self.seed, self.augmentation, self.max_unreadable
         )

@@ -8,11 +8,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 
-def shows_media(trainer: L.Trainer) -> bool:
-    """Whether some logger takes audio and figures: TensorBoard's, and those with ``log_audio`` as wandb's."""
-    return any(_takes_media(logger) for logger in trainer.loggers)
-
-
 def log_audio(trainer: L.Trainer, tag: str, audio: Tensor, rate: int, step: int) -> None:
     """Log audio (C, N) as mono, turned down where it would clip."""
     mono = audio.mean(0)
@@ -20,7 +15,7 @@ def log_audio(trainer: L.Trainer, tag: str, audio: Tensor, rate: int, step: int)
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_audio(tag, mono, step, sample_rate=rate)
-        elif _takes_media(logger):
+        elif takes_media(logger):
             logger.log_audio(tag, [mono.numpy()], step=step, sample_rate=[rate])  # type: ignore[attr-defined]
 
 
@@ -29,7 +24,7 @@ def log_figure(trainer: L.Trainer, tag: str, figure: Figure, step: int) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_figure(tag, figure, step)
-        elif _takes_media(logger):
+        elif takes_media(logger):
             logger.log_image(tag, [figure], step=step)  # type: ignore[attr-defined]
 
 
@@ -42,5 +37,6 @@ def log_hyperparameters(trainer: L.Trainer, values: dict[str, Any], scores: dict
             logger.log_hyperparams(values)
 
 
-def _takes_media(logger: Logger) -> bool:
+def takes_media(logger: Logger) -> bool:
+    """Whether a logger takes audio and figures: TensorBoard's, and those with ``log_audio`` as wandb's."""
     return isinstance(logger, TensorBoardLogger) or (hasattr(logger, "log_audio") and hasattr(logger, "log_image"))

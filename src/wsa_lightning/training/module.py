@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from wsa_lightning.checkpoints import load
 from wsa_lightning.checkpoints.difference import load_exactly
+from wsa_lightning.checkpoints.model_files import is_resumable, resolve_path
 from wsa_lightning.checkpoints.tensor_files import METADATA_KEY, network_state, read
 from wsa_lightning.errors import UserError
 from wsa_lightning.losses import Estimate, Loss, Taught
@@ -51,9 +52,8 @@ class SeparationModule(L.LightningModule):
     Attributes:
         net: the network, which ``configure_model`` makes.
         teacher: the teacher that ``DistillationCallback`` owns; None without one.
-        model_file: a model file to take the network from, whatever the options say; None for none.
-        checkpoint_file: the Lightning checkpoint that will be validated, tested or predicted with, whose architecture
-            is taken (Lightning tells its path too late); None for none.
+        model_file: what will be validated, tested or predicted with; None for none. Of a Lightning checkpoint the
+            architecture is taken (Lightning tells its path too late); any other is used whatever the options say.
     """
 
     net: Roformer
@@ -79,7 +79,6 @@ class SeparationModule(L.LightningModule):
         self.backend, self.activation_checkpointing, self.compiled = backend, activation_checkpointing, compile
         self.teacher: FrozenTeacher | None = None
         self.model_file: str | None = None
-        self.checkpoint_file: str | None = None
         self._taught: Taught | None = None
         self._terms: dict[str, Tensor] = {}
 
@@ -117,13 +116,13 @@ class SeparationModule(L.LightningModule):
             self._fit_to_data(self.data)
 
     def _network_source(self) -> Roformer | RoformerConfig:
-        if self.model_file is not None:
-            return load(self.model_file)
-        if self.checkpoint_file is None:
+        if self.model_file is None:
             return self.initial_network()
-        _, config = read(Path(self.checkpoint_file))
-        if config is None:
-            raise UserError(f"{self.checkpoint_file} was not written by wsa-lightning: expected one of its checkpoints")
+        file = resolve_path(self.model_file)
+        if not is_resumable(file):
+            return load(self.model_file)
+        _, config = read(file)
+        assert config is not None  # every resumable file has one
         return self.adapted(RoformerConfig.from_dict(config))
 
     def _fit_to_data(self, data: SeparationDataModule) -> None:
@@ -155,7 +154,8 @@ class SeparationModule(L.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Student, teacher and loss, for one batch of ``data.dataset.Item``."""
         if self.teacher is not None and "teacher" in self.loss.needs:
-            self._taught = self.teacher.teach(batch["mixture"], self.loss.needs, self._mean_over_ranks)
+            mean = partial(self.trainer.strategy.reduce, reduce_op="mean")
+            self._taught = self.teacher.teach(batch["mixture"], self.loss.needs, mean)
         with tapped(self.net, self.loss.taps) as features:
             audio, mask = self(batch["mixture"])  # (B, stems, C, N), (B, stems, C, F, T)
         total, terms = self.loss(Estimate(audio, batch["targets"], mask, features, self._taught))
@@ -166,16 +166,11 @@ class SeparationModule(L.LightningModule):
             self.log("data/unreadable", float(self.data.unreadable_songs))
         return total
 
-    def _mean_over_ranks(self, value: Tensor) -> Tensor:
-        mean: Tensor = self.trainer.strategy.reduce(value, reduce_op="mean")
-        return mean
-
     def step_inputs(self) -> Mapping[str, Tensor]:
         """What the last step used besides its batch, for ``FiniteCallback``."""
         return {} if self._taught is None else {"teacher_mask": self._taught.mask}
 
     def step_terms(self) -> Mapping[str, Tensor]:
-        """The last step's terms."""
         return self._terms
 
     def origin(self, batch: Mapping[str, Any]) -> Sequence[str]:
@@ -191,7 +186,6 @@ class SeparationModule(L.LightningModule):
             self.teacher_usdr.update(audio, batch["targets"], batch["track"])
 
     def on_validation_epoch_end(self) -> None:
-        """Log the scores over all songs, beside the teacher's."""
         own = self.val_usdr.compute()
         self.val_usdr.reset()
         scores = {"val/usdr": own.median, "val/usdr_mean": own.mean, "val/silent_songs": own.silent}

@@ -2,12 +2,11 @@
 
 import logging
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from wsa_lightning.checkpoints import to_student
-from wsa_lightning.checkpoints.narrowing import SINK_STARTS
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Dilation, Roformer, RoformerConfig, Window, describe_patterns
 from wsa_lightning.training.module import SeparationModule
@@ -24,8 +23,8 @@ class StudentModule(SeparationModule):
         sinks: learned sink tokens in front of the frames.
         dilation: frames from one key of the window to the next: ``dilation * (window // 2)`` frames to each side, at
             the cost of ``window``; 1 for neighbours; a list has one a layer.
-        sink_start: where they start: ``mean`` (the mean band-split feature plus a little noise), ``random`` (plain
-            noise) or ``frames`` (the features of the first frames, averaged over some training mixtures).
+        sink_start: where they start: ``mean`` (the mean band-split feature plus a little noise) or ``random`` (plain
+            noise).
         options: what every ``SeparationModule`` takes (loss, optimizer, ...).
     """
 
@@ -34,12 +33,10 @@ class StudentModule(SeparationModule):
         window: Window = 16,
         sinks: int = 4,
         dilation: Dilation = 1,
-        sink_start: str = "mean",
+        sink_start: Literal["mean", "random"] = "mean",
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if sink_start not in SINK_STARTS:
-            raise UserError(f"model.sink_start is {sink_start!r}: expected one of {', '.join(SINK_STARTS)}")
         self.pattern: dict[str, Any] = {"window": window, "sinks": sinks, "dilation": dilation}
         self.sink_start = sink_start
 
@@ -60,12 +57,10 @@ class StudentModule(SeparationModule):
         config = replace(network.config, **self.pattern)
         if config.sinks and network.config.sinks == config.sinks:
             logger.warning("Reusing the teacher's %d sinks; model.sink_start is ignored.", config.sinks)
-        looks_at_music = self.sink_start == "frames" and self.data is not None
         return to_student(
             network,
             config,
             sink_start=self.sink_start,
-            mixtures=self.data.some_mixtures() if looks_at_music and self.data is not None else None,
             seed=torch.initial_seed(),
             share=True,  # configure_model copies
         )

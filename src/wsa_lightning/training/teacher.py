@@ -19,5 +19,4 @@ class TeacherModule(SeparationModule):
         self.config = config
 
     def initial_network(self) -> RoformerConfig:
-        """Random weights."""
         return self.config

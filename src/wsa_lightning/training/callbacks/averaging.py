@@ -42,12 +42,10 @@ class EMACallback(WeightAveraging):
             self._average_model.to(pl_module.device)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put the average in place."""
         super().on_validation_epoch_start(trainer, pl_module)
         self._swapped = self._average_model is not None
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put the raw weights back."""
         super().on_validation_epoch_end(trainer, pl_module)
         self._swapped = False
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from wsa_lightning.atomic import write_json
 from wsa_lightning.checkpoints import save
 from wsa_lightning.reliability.internals import find_callback, is_dry_run
+from wsa_lightning.results import decimals, percent
 from wsa_lightning.training.callbacks.flops import FlopCounterCallback, giga
 from wsa_lightning.training.media import log_hyperparameters
 from wsa_lightning.training.module import SeparationModule
@@ -31,18 +32,17 @@ class ClosingCallback(L.Callback):
 
     @rank_zero_only
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write and print, unless this was a dry run or nothing was trained."""
         if is_dry_run(trainer) or not isinstance(pl_module, SeparationModule) or trainer.interrupted:
             return
         folder = Path(trainer.default_root_dir)
         scores = {
             name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(("val/", "loss"))
         }
-        summary: dict[str, Any] = {"steps": trainer.global_step, **scores}
-        if (flops := find_callback(trainer, FlopCounterCallback)) is not None:
-            summary |= flops.figures
-        teacher = pl_module.teacher
-        summary |= {
+        flops, teacher = find_callback(trainer, FlopCounterCallback), pl_module.teacher
+        summary: dict[str, Any] = {
+            "steps": trainer.global_step,
+            **scores,
+            **({} if flops is None else flops.figures),
             "val/usdr_step_0": None if teacher is None else teacher.baseline,
             "teacher": None if teacher is None else teacher.path,
         }
@@ -81,48 +81,26 @@ def hyperparameters(trainer: L.Trainer, module: SeparationModule) -> dict[str, A
 
 def closing_table(summary: dict[str, Any], flops: FlopCounterCallback | None) -> Table:
     """Scores and FLOPs of teacher and student side by side, or of a model without a teacher alone."""
-    rows: list[tuple[str, ...]] = [*_score_rows(summary), *(_flop_rows(flops) if flops is not None else [])]
     table = Table(title="val/usdr: median over songs of the uSDR over all validation chunks of a song", title_style="")
-    if summary.get("val/teacher_usdr") is None:
-        columns, rows = ["", "model"], [(label, own) for label, _, own, _ in rows]
-    else:
-        columns = ["", "teacher", "student", "student / teacher"]
-    for column in columns:
-        table.add_column(column, justify="right" if column else "left")
-    for row in rows:
-        table.add_row(*row)
+    teacher: float | None = summary.get("val/teacher_usdr")
+    table.add_column("")
+    for column in ("model",) if teacher is None else ("teacher", "student", "student / teacher"):
+        table.add_column(column, justify="right")
+
+    def add(label: str, theirs: str, own: str, ratio: str) -> None:
+        table.add_row(label, *((own,) if teacher is None else (theirs, own, ratio)))
+
+    for when, name in (("before", "usdr_step_0"), ("after", "usdr")):
+        if (score := summary.get(f"val/{name}")) is not None:
+            share = percent(score / teacher) if teacher is not None and teacher > 0 else ""
+            add(f"uSDR {when} training, dB", decimals(teacher), decimals(score), share)
+    if teacher is not None:
+        add("difference, dB", "", f"{summary['val/delta_db']:+.2f}", "")
+        add("retained", "", "", percent(summary["val/retained"]))
+        add("recovered of what the window cost", "", "", percent(summary.get("val/recovered")))
+    if flops is not None:
+        for label, name in (("time attention", "attention"), ("linear and all attention", "total")):
+            own, theirs = (flops.figures.get(f"flops/{role}{name}") for role in ("", "teacher_"))
+            ratio = f"1 / {theirs / own:.2f}" if theirs and own else ""
+            add(f"{label}, GFLOP in {flops.seconds:g} s", giga(theirs), giga(own), ratio)
     return table
-
-
-def _score_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
-    """(label, teacher, student, ratio) of what validation found."""
-    teacher, after, before = (summary.get(f"val/{name}") for name in ("teacher_usdr", "usdr", "usdr_step_0"))
-    rows: list[tuple[str, ...]] = [
-        ("uSDR after training, dB", _number(teacher), _number(after), _percent(after, teacher))
-    ]
-    if before is not None:
-        rows.insert(0, ("uSDR before training, dB", _number(teacher), _number(before), _percent(before, teacher)))
-    if teacher is not None and after is not None:
-        rows.append(("difference, dB", "", f"{after - teacher:+.2f}", ""))
-        rows.append(("retained", "", "", _percent(after, teacher)))
-    if "val/recovered" in summary:
-        rows.append(("recovered of what the window cost", "", "", f"{100 * summary['val/recovered']:.1f} %"))
-    return rows
-
-
-def _flop_rows(flops: FlopCounterCallback) -> list[tuple[str, ...]]:
-    """(label, teacher, student, ratio) of what was counted."""
-    rows: list[tuple[str, ...]] = []
-    for label, name in (("time attention", "attention"), ("linear and all attention", "total")):
-        own, theirs = flops.figures.get(f"flops/{name}"), flops.figures.get(f"flops/teacher_{name}")
-        ratio = f"1 / {theirs / own:.2f}" if theirs and own else ""
-        rows.append((f"{label}, GFLOP in {flops.seconds:g} s", giga(theirs), giga(own), ratio))
-    return rows
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
-
-
-def _percent(part: float | None, whole: float | None) -> str:
-    return "" if part is None or whole is None or whole <= 0 else f"{100 * part / whole:.1f} %"

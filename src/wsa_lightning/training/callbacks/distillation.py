@@ -49,19 +49,7 @@ class DistillationCallback(L.Callback):
                 logger.warning("distillation.teacher %s is missing: the student is scored alone", self.path)
             return  # a student's checkpoint describes itself
         self.teacher = pl_module.teacher = FrozenTeacher(self.path, self.config)
-
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._move(pl_module)
-
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._move(pl_module)
-
-    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._move(pl_module)
-
-    def _move(self, pl_module: L.LightningModule) -> None:
-        if self.teacher is not None:
-            self.teacher.network.to(pl_module.device)
+        self.teacher.network.to(trainer.strategy.root_device)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know: the teacher's hash, and the student's score at step 0."""
@@ -70,7 +58,6 @@ class DistillationCallback(L.Callback):
         return {"teacher_hash": self.teacher.sha256, "baseline": self.teacher.baseline}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Refuse to resume with another teacher."""
         if self.teacher is None:
             return
         ours, theirs = self.teacher.sha256, state_dict["teacher_hash"]

@@ -31,24 +31,20 @@ class FlopCounterCallback(L.Callback):
 
     def __init__(self, seconds: PositiveFloat = 8.0) -> None:
         self.seconds = seconds
-        self.student: FlopReport | None = None
-        self.teacher: FlopReport | None = None
         self.figures: dict[str, float] = {}
 
     @rank_zero_only
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Count and log."""
         if not isinstance(pl_module, SeparationModule):
             return
-        self.student, self.teacher = self._count(pl_module.net, "model"), None
-        self.figures = _figures(self.student, "")
+        report = self._count(pl_module.net, "model")
+        self.figures = _figures(report, "")
         if pl_module.teacher is not None:
-            self.teacher = self._count(pl_module.teacher.network, "teacher")
-            self.figures |= _figures(self.teacher, "teacher_")
+            self.figures |= _figures(self._count(pl_module.teacher.network, "teacher"), "teacher_")
             theirs, own = (self.figures.get(f"flops/{name}") for name in ("teacher_attention", "attention"))
             if theirs and own:
                 self.figures["flops/attention_reduction"] = theirs / own
-                self.figures["flops/attention_reduction_paper"] = self.student.frames**2 / self.student.paper_pairs
+                self.figures["flops/attention_reduction_paper"] = report.frames**2 / report.paper_pairs
         for run_logger in trainer.loggers:
             run_logger.log_metrics(self.figures, step=trainer.global_step)
         parameters = sum(parameter.numel() for parameter in pl_module.net.parameters())

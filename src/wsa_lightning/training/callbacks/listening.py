@@ -9,7 +9,7 @@ from torch import Tensor
 from wsa_lightning.models import Roformer
 from wsa_lightning.reliability.internals import is_dry_run
 from wsa_lightning.training.data_protocol import SeparationDataModule
-from wsa_lightning.training.media import log_audio, log_figure, shows_media
+from wsa_lightning.training.media import log_audio, log_figure, takes_media
 from wsa_lightning.training.module import SeparationModule
 from wsa_lightning.training.student import StudentModule
 
@@ -32,7 +32,7 @@ class ListeningCallback(L.Callback):
     @torch.no_grad()
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Run the chunk through the weights that are validated (the average, which is in place by now)."""
-        if not self.enabled or is_dry_run(trainer) or not shows_media(trainer):
+        if not self.enabled or is_dry_run(trainer) or not any(map(takes_media, trainer.loggers)):
             return
         if not isinstance(pl_module, SeparationModule) or pl_module.data is None:
             return
@@ -58,8 +58,7 @@ def _fixed_signals(module: SeparationModule, data: SeparationDataModule) -> dict
     item = data.listening_item()
     fixed = {"mixture": item["mixture"], "target": item["targets"]}
     if module.teacher is not None:
-        network = module.teacher.network.to(module.device)
-        fixed["teacher"] = _separated(network, item["mixture"], module.device)
+        fixed["teacher"] = _separated(module.teacher.network, item["mixture"], module.device)
     return fixed
 
 

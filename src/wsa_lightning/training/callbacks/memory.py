@@ -3,10 +3,9 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
 
 import lightning as L
+import psutil
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from torch import Tensor, nn
@@ -26,31 +25,6 @@ MIB = 2**20
 Context = Callable[[], AbstractContextManager[None]]
 
 
-@dataclass(frozen=True)
-class MemoryEstimate:
-    """Bytes that one device holds during a training step, apart from what the libraries themselves take."""
-
-    weights: int
-    gradients: int
-    optimizer: int
-    average: int
-    teacher: int
-    activations: int
-
-    @property
-    def total(self) -> int:
-        """All of it."""
-        return self.weights + self.gradients + self.optimizer + self.average + self.teacher + self.activations
-
-    def __str__(self) -> str:
-        parts = ", ".join(
-            f"{name} {value / MIB:,.0f}"
-            for name, value in vars(self).items()
-            if value or name in ("weights", "gradients", "optimizer")
-        )
-        return f"about {self.total / MIB:,.0f} MiB ({parts})"
-
-
 def estimate(
     net: Roformer,
     loss: Loss,
@@ -60,8 +34,8 @@ def estimate(
     teacher: Roformer | None,
     average: bool,
     context: Context,
-) -> MemoryEstimate:
-    """What AdamW's training step of ``net`` on (batch_size, C, samples) holds.
+) -> dict[str, int]:
+    """Bytes by purpose that AdamW's training step of ``net`` on (batch_size, C, samples) holds.
 
     Activations are what autograd keeps of one short and one longer forward pass with its losses, extended in a straight
     line: with every backend they grow with the length, not its square. With activation checkpointing the layer that is
@@ -81,14 +55,20 @@ def estimate(
     short, longer = (round(rate * seconds) for seconds in PROBE_SECONDS)
     first, second = (_activations(net, loss, length, context) for length in (short, longer))
     per_item = first + (second - first) * (samples - short) / (longer - short)
-    return MemoryEstimate(
-        weights=weights,
-        gradients=_bytes(parameter for parameter in net.parameters() if parameter.requires_grad),
-        optimizer=2 * weights,
-        average=weights if average else 0,
-        teacher=_bytes(teacher.parameters()) if teacher is not None else 0,
-        activations=round(batch_size * max(per_item, 0.0)),
-    )
+    return {
+        "weights": weights,
+        "gradients": _bytes(parameter for parameter in net.parameters() if parameter.requires_grad),
+        "optimizer": 2 * weights,
+        "average": weights if average else 0,
+        "teacher": _bytes(teacher.parameters()) if teacher is not None else 0,
+        "activations": round(batch_size * max(per_item, 0.0)),
+    }
+
+
+def describe(needed: dict[str, int]) -> str:
+    """The sum in MiB, and what it consists of."""
+    parts = ", ".join(f"{name} {value / MIB:,.0f}" for name, value in needed.items() if value)
+    return f"about {sum(needed.values()) / MIB:,.0f} MiB ({parts})"
 
 
 def _activations(net: Roformer, loss: Loss, samples: int, context: Context) -> float:
@@ -142,15 +122,11 @@ class MemoryCallback(L.Callback):
     Warns, with the three settings to change, when the sum exceeds the memory that is free.
     """
 
-    def __init__(self) -> None:
-        self.estimate: MemoryEstimate | None = None
-
     @rank_zero_only
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Estimate and print."""
         if not isinstance(pl_module, SeparationModule) or pl_module.data is None:
             return
-        self.estimate = estimate(
+        needed = estimate(
             pl_module.net,
             pl_module.loss,
             pl_module.data.batch_size,
@@ -160,18 +136,13 @@ class MemoryCallback(L.Callback):
             context=trainer.precision_plugin.forward_context,
         )
         free = free_memory(pl_module.device)
-        known = "" if free is None else f", of {free / MIB:,.0f} MiB free on {pl_module.device}"
-        rank_zero_info(f"memory: {self.estimate}{known}")
-        if free is not None and self.estimate.total > free:
+        rank_zero_info(f"memory: {describe(needed)}, of {free / MIB:,.0f} MiB free on {pl_module.device}")
+        if sum(needed.values()) > free:
             logger.warning("this may not fit: %s", REMEDIES)
 
 
-def free_memory(device: torch.device) -> int | None:
-    """Bytes free on a device, for the CPU what Linux says is available; None where it cannot be known."""
+def free_memory(device: torch.device) -> int:
+    """Bytes free on a GPU, or on the machine for any other device."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    meminfo = Path("/proc/meminfo")
-    if device.type != "cpu" or not meminfo.exists():
-        return None
-    line = next(line for line in meminfo.read_text(encoding="ascii").splitlines() if line.startswith("MemAvailable"))
-    return int(line.split()[1]) * 1024
+    return int(psutil.virtual_memory().available)

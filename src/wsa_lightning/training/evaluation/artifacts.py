@@ -2,14 +2,12 @@
 
 import csv
 import json
-import math
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import soundfile
 import torch
@@ -47,7 +45,7 @@ def finish(run: Path) -> Path:
     return target
 
 
-def write_scores(folder: Path, outcome: Outcome, separation: Mapping[str, Any], config: str | None) -> None:
+def write_scores(folder: Path, outcome: Outcome, config: str | None) -> None:
     """``scores.csv``, then ``scores.json``."""
     with (folder / "scores.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, outcome.columns)
@@ -60,9 +58,10 @@ def write_scores(folder: Path, outcome: Outcome, separation: Mapping[str, Any], 
         "commit": commit(),
         "config": config,
         "split": "test",
-        **outcome.to_dict(separation),
+        **outcome.to_dict(),
     }
-    text = json.dumps(_without_nan(content), indent=1, ensure_ascii=False, allow_nan=False)
+    plain = json.loads(json.dumps(content), parse_constant=lambda _: None)  # JSON has neither NaN nor infinity
+    text = json.dumps(plain, indent=1, ensure_ascii=False)
     (folder / "scores.json").write_text(text + "\n", encoding="utf-8")
 
 
@@ -120,12 +119,3 @@ def commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return f"{revision}-dirty" if status else revision
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON knows neither NaN nor infinity: both become null."""
-    if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -21,12 +21,10 @@ from wsa_lightning.ranges import NonNegativeInt, PositiveInt
 from wsa_lightning.reliability.internals import is_dry_run
 from wsa_lightning.training.data_protocol import SeparationDataModule, TrackInfo
 from wsa_lightning.training.evaluation import artifacts
-from wsa_lightning.training.evaluation.cache import TeacherScores
+from wsa_lightning.training.evaluation.cache import Scores, TeacherScores
 from wsa_lightning.training.evaluation.card import ModelCard
 from wsa_lightning.training.evaluation.outcome import Outcome
 from wsa_lightning.training.module import TRACK_ERRORS, SeparationModule
-
-Scores = dict[str, list[float]]
 
 
 class EvaluationCallback(L.Callback):
@@ -73,7 +71,6 @@ class EvaluationCallback(L.Callback):
         self._pool: ThreadPoolExecutor | None = None
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Find the models, make their tables, clear a folder for the artifacts."""
         if not isinstance(pl_module, SeparationModule) or pl_module.data is None:
             return
         data = pl_module.data
@@ -133,7 +130,6 @@ class EvaluationCallback(L.Callback):
             self._collect()
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Bring the ranks' songs together, log, write, print."""
         if self._pool is None or not isinstance(pl_module, SeparationModule):
             return
         while self._pending:
@@ -143,8 +139,7 @@ class EvaluationCallback(L.Callback):
         self.failed = {name: error for _, failed, _ in shares for name, error in failed.items()}
         self._from_cache = sum(known for *_, known in shares)
         outcome = Outcome(
-            songs=[track.name for track in self._tracks],
-            seconds=[track.seconds for track in self._tracks],
+            tracks=self._tracks,
             stems=pl_module.net.config.stems,
             scored=sorted(song for scored, *_ in shares for song in scored),
             scores={name: table.compute() for name, table in self._tables.items()},
@@ -154,7 +149,7 @@ class EvaluationCallback(L.Callback):
         )
         pl_module.log_dict(outcome.scalars(), sync_dist=True)  # the same on every rank; Lightning warns otherwise
         if trainer.is_global_zero:
-            self._publish(outcome, {name: card.blocks() for name, card in self._cards.items()})
+            self._publish(outcome)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Let go of the threads and of what was half written."""
@@ -208,7 +203,6 @@ class EvaluationCallback(L.Callback):
         return {} if found is None else {"teacher": found}
 
     def _score(self, song: int, signals: Mapping[str, Tensor], known: dict[str, Scores]) -> dict[str, Scores]:
-        """In a thread: the scores of every model, and the excerpt."""
         track = self._tracks[song]
         scores = dict(known)
         for name in self._cards:
@@ -240,7 +234,7 @@ class EvaluationCallback(L.Callback):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _publish(self, outcome: Outcome, separation: Mapping[str, Any]) -> None:
+    def _publish(self, outcome: Outcome) -> None:
         console = Console()
         console.print(outcome.heading(), highlight=False, soft_wrap=True)
         console.print(outcome.table())
@@ -249,7 +243,7 @@ class EvaluationCallback(L.Callback):
         if self._dry:
             return
         config = "config.test.yaml" if (self._run / "config.test.yaml").is_file() else None
-        artifacts.write_scores(self._run / artifacts.PARTIAL, outcome, separation, config)
+        artifacts.write_scores(self._run / artifacts.PARTIAL, outcome, config)
         console.print(f"scores  {artifacts.finish(self._run) / 'scores.json'}", soft_wrap=True)
 
 

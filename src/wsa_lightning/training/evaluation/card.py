@@ -25,7 +25,6 @@ class ModelCard:
     network: Roformer
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for ``scores.json``."""
         config = self.network.config
         report, blocks = count(self.network, FLOPS_SECONDS), self.blocks()
         block = None if report.known_total is None else closed_form(config, blocks["block_seconds"]).total

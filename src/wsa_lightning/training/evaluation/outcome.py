@@ -10,6 +10,7 @@ from rich.table import Table
 
 from wsa_lightning.metrics import DEFINITIONS, Difference, TrackScores, paired_difference
 from wsa_lightning.metrics.paired import CONFIDENCE, SEED
+from wsa_lightning.training.data_protocol import TrackInfo
 from wsa_lightning.training.evaluation.card import ModelCard
 
 RATIOS = ("usdr", "csdr", "si_sdr", "usdr_active")
@@ -23,8 +24,7 @@ class Outcome:
     """One finished test.
 
     Attributes:
-        songs: names of the songs, in the order of the score tables.
-        seconds: their lengths.
+        tracks: the songs, in the order of the score tables.
         stems: names of the stems.
         scored: numbers of the songs that have scores.
         scores: model name to metric name to scores, ``nan_frames`` last; ``teacher`` and ``student``, or ``model``.
@@ -33,8 +33,7 @@ class Outcome:
         resamples: of the bootstrap.
     """
 
-    songs: Sequence[str]
-    seconds: Sequence[float]
+    tracks: Sequence[TrackInfo]
     stems: Sequence[str]
     scored: Sequence[int]
     scores: Mapping[str, Mapping[str, TrackScores]]
@@ -49,7 +48,6 @@ class Outcome:
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics that were computed."""
         return [name for name in self.scores[self.own] if name in DEFINITIONS]
 
     @property
@@ -62,7 +60,7 @@ class Outcome:
         empty = dict.fromkeys(self.columns, "")
         rows = []
         for number in self.scored:
-            song = {"song": self.songs[number], "seconds": self.seconds[number]}
+            song = {"song": self.tracks[number].name, "seconds": self.tracks[number].seconds}
             for model, scores in self.scores.items():
                 for stem, name in enumerate(self.stems):
                     figures: dict[str, Any] = {
@@ -119,7 +117,7 @@ class Outcome:
         found["test/failed_songs"] = float(len(self.failed))
         return {name: value for name, value in found.items() if math.isfinite(value)}
 
-    def to_dict(self, separation: Mapping[str, Any]) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The measured part of ``scores.json``."""
         models = {}
         for model, card in self.cards.items():
@@ -148,7 +146,7 @@ class Outcome:
                 "method": "percentile",
             },
             "retained": self.retained(),
-            "separation": dict(separation),
+            "separation": {model: card.blocks() for model, card in self.cards.items()},
         }
 
     def heading(self) -> str:

@@ -1,7 +1,6 @@
 """Every option of Lightning's Trainer works here, or ends in one line that says why not."""
 
 import inspect
-import json
 from pathlib import Path
 
 import lightning as L
@@ -67,14 +66,7 @@ def micro(songs: Path, teacher: Path, folder: Path) -> tuple[object, ...]:
         "fit", "--config", "configs/wsa_w16_s4.yaml", "--config", "configs/scale/tiny.yaml", "--data.root", songs,
         "--distillation.teacher", teacher, "--trainer.default_root_dir", folder, "--data.chunk_seconds", 0.1,
         "--data.batch_size", 1, "--data.steps_per_epoch", 2, "--flops.seconds", 0.2,
-        "--trainer.callbacks", json.dumps([CHECKPOINT]),
     )  # fmt: skip
-
-
-CHECKPOINT = {
-    "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
-    "init_args": {"monitor": "val/usdr", "mode": "max", "filename": "best", "enable_version_counter": False},
-}
 
 
 def test_no_option_is_left_out() -> None:

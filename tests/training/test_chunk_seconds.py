@@ -8,13 +8,13 @@ import pytest
 
 from tests.conftest import TINY
 from wsa_lightning.errors import UserError
-from wsa_lightning.training import TeacherModule
+from wsa_lightning.training import MUSDBDataModule, TeacherModule
 
 
 def teacher(**options: Any) -> TeacherModule:
     module = TeacherModule(replace(TINY, **options), loss={"audio/l1": 1.0})
     state = SimpleNamespace(fn=None)
-    module._trainer = SimpleNamespace(state=state, ckpt_path=None, datamodule=None, optimizers=[])  # type: ignore[assignment]
+    module._trainer = SimpleNamespace(state=state, ckpt_path=None, datamodule=MUSDBDataModule(), optimizers=[])  # type: ignore[assignment]
     module.configure_model()
     return module
 

@@ -14,8 +14,14 @@ _KEY = re.compile(r'Parser key "([^"]+)"(?: element \d+)?:')
 _UNKNOWN_OPTION = re.compile(r"unrecognized arguments: --([^\s=]+)|does not accept option '(.+)'")
 _UNKNOWN_PARAMETER = re.compile(r"class_path '(.+)':\s+Option '(.+)' is not accepted")
 _BROKEN_CLASS = re.compile(r"class_path '(.+)':\s+(.+)")
+_NOT_A_SUBCLASS = re.compile(r"does not correspond to a subclass of (\w+)|\.(\w+)'>,.*\n.*\n.*class, but is abstract")
+_NO_MODULE = re.compile(r"No module named '[^']+'")
+_MISSING = re.compile(r"following arguments are required: ([\w.]+)")
 _NOT_A_CLASS = re.compile(r"Expected a dot import path string: (.+)")
-_VALUE = re.compile(r"(?:Given|Got) value: (.*)|Not of type \w+: (?:(.+) does not conform|.+: '(.*)')")
+_VALUE = re.compile(
+    r"(?:Given|Got) value: (.*?)(?:\. Got value: .*|$)|Not of type \w+: (?:(.+) does not conform|.+: '(.*)')",
+    re.MULTILINE,
+)
 _TYPE = re.compile(r"(?:Expected (?:an? )?<class '(?:\w+\.)*|Not of type )(\w+)|Literal\[(.+?)\]")
 _TYPE_NAMES = {
     "int": "an integer",
@@ -33,6 +39,18 @@ _TYPE_NAMES = {
     "NonNegativeFloat": "a number of at least 0",
     "ClosedUnitInterval": "a number from 0 to 1",
 }
+
+
+RENAMED = {
+    "model.learning_rate": "model.optimizer.lr",
+    "model.weight_decay": "model.optimizer.weight_decay",
+    "model.warmup_steps": "model.lr_scheduler.warmup_steps",
+    "model.final_lr_fraction": "model.lr_scheduler.final_fraction",
+    **{
+        f"model.{name}": f"model.config.{name}" for name in ("family", "dim", "depth", "heads", "dim_head", "mel_bands")
+    },
+}
+"""Options of earlier versions."""
 
 
 class OneLineParser(ArgumentParser):
@@ -88,7 +106,13 @@ def explain(message: str, parser: ArgumentParser) -> str:
         return _explain_unknown(f"{name}.{unknown[2]}", parser, f" of {unknown[1]}")
     if broken := _BROKEN_CLASS.search(innermost):
         return f"--{name} is {broken[1]}: {broken[2]}"
-    if other := _NOT_A_CLASS.search(innermost):
+    if absent := _NO_MODULE.search(innermost):
+        return f"--{name}: {absent[0]}"
+    if missing := _MISSING.search(innermost):
+        return f"--{name}.{missing[1]} is required"
+    if (base := _NOT_A_SUBCLASS.search(innermost)) and (value := _VALUE.search(innermost)):
+        return f"--{name} is {value[1]}: expected a subclass of {base[1] or base[2]} with all its abstract members"
+    if (other := _NOT_A_CLASS.search(innermost)) and "<class 'float'>" not in innermost:
         return f"--{name} is {other[1]}: expected a class, such as package.module.Name"
     if (value := _VALUE.search(innermost)) and (types := _TYPE.findall(innermost, 0, value.end())):
         return f"--{name} is {value[1] or value[2] or value[3]}: expected {_expected(types)}"
@@ -105,6 +129,8 @@ def _expected(types: list[tuple[str, str]]) -> str:
 
 
 def _explain_unknown(name: str, parser: ArgumentParser, owner: str = "") -> str:
+    if name in RENAMED:
+        return f"unknown option --{name}: it is --{RENAMED[name]} now"
     options = [key.replace(".init_args.", ".") for key, _ in parser.get_defaults().items()]
     nearest = difflib.get_close_matches(name, options, n=1, cutoff=0.8)
     return f"unknown option --{name}{owner}" + "".join(f", did you mean --{option}?" for option in nearest)

@@ -25,7 +25,7 @@ from wsa_lightning.reliability.finite import FiniteCallback
 from wsa_lightning.reliability.internals import callbacks_of, find_callback
 from wsa_lightning.reliability.progress import ProgressCallback
 from wsa_lightning.reliability.ranks import RankWatchCallback, is_child, mark_launcher
-from wsa_lightning.reliability.recovery import FOLDER, NAME, RecoveryCallback, check_strategy
+from wsa_lightning.reliability.recovery import FOLDER, RecoveryCallback, check_strategy
 from wsa_lightning.reliability.waiting import WaitingCallback
 from wsa_lightning.training import SeparationDataModule, SeparationModule
 from wsa_lightning.training.callbacks.averaging import EMACallback
@@ -114,15 +114,18 @@ class WsaCLI(LightningCLI):
         """Import the plugins; refuse a checkpoint that is none, and tell Lightning's from other model files."""
         options = self.config[self.subcommand]
         import_plugins(options.plugins)
-        if options.trainer.enable_progress_bar is False:  # Lightning would refuse the bar of base.yaml beside it
-            bars = ("RichProgressBar", "TQDMProgressBar")
-            options.trainer.callbacks = [c for c in options.trainer.callbacks if not c.class_path.endswith(bars)]
+        # Lightning refuses the callbacks of base.yaml beside an option that switches off what they need.
+        unwanted = [] if options.trainer.logger else ["LearningRateMonitor"]
+        if options.trainer.enable_progress_bar is False:
+            unwanted += ["RichProgressBar", "TQDMProgressBar"]
+        callbacks = options.trainer.callbacks or []
+        options.trainer.callbacks = [c for c in callbacks if not c.class_path.endswith(tuple(unwanted))]
         self._model_file: str | None = None
         path = options.get("ckpt_path")
-        if path == "last":
-            path = Path(options.trainer.default_root_dir) / FOLDER / NAME
-        if path is None or path in ("best", "hpc"):
+        if path is None:
             return
+        if path in ("last", "best"):
+            path = Path(options.trainer.default_root_dir) / FOLDER / f"{path}.ckpt"
         file = resolve_path(path)
         if self.subcommand != "fit" and file.is_file() and not is_resumable(file) and not previous(file).is_file():
             self._model_file = str(path)
@@ -154,7 +157,8 @@ def quiet_lightning() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
         lambda record: not any(words in record.getMessage() for words in unwanted)
     )
-    warnings.filterwarnings("ignore", message=".*treespec.*")
+    for message in (".*treespec.*", ".*`srun` command is available.*"):
+        warnings.filterwarnings("ignore", message=message)
 
 
 def run_trainer() -> None:

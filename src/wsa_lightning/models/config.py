@@ -281,8 +281,8 @@ class RoformerConfig:
 
 
 def describe_patterns(config: RoformerConfig) -> str:
-    """The windows of a model for tables and names: ``full``, ``16``, or of layers that differ ``4,16/8``."""
-    return str(config.time_attention)
+    """The windows of a model for tables and names: ``full``, ``16``, of layers that differ ``4,16/8``; or its mixer."""
+    return str(config.time_attention) if config.time_mixer == ATTENTION else config.time_mixer
 
 
 PUBLISHED = {

@@ -27,7 +27,7 @@ from wsa_lightning.reliability.internals import datamodule_of
 from wsa_lightning.separation import separate
 from wsa_lightning.training.data_protocol import SeparationDataModule
 from wsa_lightning.training.frozen_teacher import FrozenTeacher
-from wsa_lightning.training.optimization import OPTIMIZER_KEY, Optimization
+from wsa_lightning.training.optimization import OPTIMIZER_KEY, SCHEDULE_KEY, Optimization, class_name
 
 TRACK_ERRORS = (UserError, OSError, MemoryError, RuntimeError)
 """What may go wrong with one track alone: unreadable audio, another rate, no memory (torch raises RuntimeErrors)."""
@@ -91,10 +91,16 @@ class SeparationModule(L.LightningModule):
         return config
 
     @property
-    def data(self) -> SeparationDataModule | None:
-        """The trainer's data module, if it is one of ours."""
+    def data(self) -> SeparationDataModule:
+        """The trainer's data module.
+
+        Raises:
+            UserError: it is not a ``SeparationDataModule``.
+        """
         found = datamodule_of(self.trainer)
-        return found if isinstance(found, SeparationDataModule) else None
+        if not isinstance(found, SeparationDataModule):
+            raise UserError(f"the data is a {type(found).__name__}: expected a SeparationDataModule")
+        return found
 
     def configure_model(self) -> None:
         """Make the network, the only place that does.
@@ -103,8 +109,11 @@ class SeparationModule(L.LightningModule):
         it earlier. It comes from a model file, from the checkpoint that is validated, tested or predicted with, or is
         the initial one, which a resumed ``fit`` then loads its weights into.
         """
-        if "net" in self._modules:
-            return
+        if "net" not in self._modules:
+            self._make_network()
+        self._check_data()
+
+    def _make_network(self) -> None:
         source = self._network_source()
         config = source if isinstance(source, RoformerConfig) else source.config
         self.net = Roformer(config, backend=self.backend, activation_checkpointing=self.activation_checkpointing)
@@ -112,8 +121,6 @@ class SeparationModule(L.LightningModule):
             self.net.load_state_dict(source.state_dict())
         if self.compiled:
             self.net.compile_layers()
-        if self.data is not None:
-            self._fit_to_data(self.data)
 
     def _network_source(self) -> Roformer | RoformerConfig:
         if self.model_file is None:
@@ -125,8 +132,8 @@ class SeparationModule(L.LightningModule):
         assert config is not None  # every resumable file has one
         return self.adapted(RoformerConfig.from_dict(config))
 
-    def _fit_to_data(self, data: SeparationDataModule) -> None:
-        config = self.net.config
+    def _check_data(self) -> None:
+        config, data = self.net.config, self.data
         for key, ours, theirs in (
             ("data.stems", tuple(config.stems), data.stems),
             ("data.sample_rate", config.sample_rate, data.sample_rate),
@@ -135,9 +142,6 @@ class SeparationModule(L.LightningModule):
                 raise UserError(f"{key} is {theirs}, the model was made for {ours}: set {key} to that")
         if self.trainer.state.fn == TrainerFn.FITTING:
             self.net.config = replace(config, chunk_seconds=data.chunk / data.sample_rate)
-        if self.trainer.state.fn in (TrainerFn.FITTING, TrainerFn.VALIDATING):
-            self.val_usdr = UsdrPerTrack(len(data.valid_songs), len(config.stems))
-            self.teacher_usdr = UsdrPerTrack(len(data.valid_songs), len(config.stems))
 
     def setup(self, stage: str) -> None:
         """Refuse a precision in which STFT and norms lose too much."""
@@ -162,8 +166,7 @@ class SeparationModule(L.LightningModule):
         self._terms = {name: value.detach() for name, value in terms.items()}
         self.log("loss", total, prog_bar=True, sync_dist=True)
         self.log_dict(terms, sync_dist=True)
-        if self.data is not None:
-            self.log("data/unreadable", float(self.data.unreadable_songs))
+        self.log("data/unreadable", float(self.data.unreadable_songs))
         return total
 
     def step_inputs(self) -> Mapping[str, Tensor]:
@@ -175,7 +178,13 @@ class SeparationModule(L.LightningModule):
 
     def origin(self, batch: Mapping[str, Any]) -> Sequence[str]:
         """Where a batch's samples come from, in words."""
-        return [] if self.data is None else self.data.origin(batch)
+        return self.data.origin(batch)
+
+    def on_validation_start(self) -> None:
+        self._taught = None  # its memory is not needed now
+        tracks, stems = len(self.data.valid_songs), len(self.net.config.stems)
+        self.val_usdr = UsdrPerTrack(tracks, stems).to(self.device)
+        self.teacher_usdr = UsdrPerTrack(tracks, stems).to(self.device)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Score fixed chunks, the teacher's once: chunks and teacher never change."""
@@ -187,7 +196,6 @@ class SeparationModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         own = self.val_usdr.compute()
-        self.val_usdr.reset()
         scores = {"val/usdr": own.median, "val/usdr_mean": own.mean, "val/silent_songs": own.silent}
         self.log_dict({name: score.float() for name, score in scores.items()}, prog_bar=True)
         if self.teacher is not None:
@@ -200,7 +208,6 @@ class SeparationModule(L.LightningModule):
         score = teacher.score
         if score is None:
             score = float(self.teacher_usdr.compute().median)
-            self.teacher_usdr.reset()
         if is_whole:
             teacher.score = score
         if checking and is_whole and self.trainer.global_step == 0:
@@ -226,6 +233,8 @@ class SeparationModule(L.LightningModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """A whole track (1, C, N) to its stems (stems, C, N)."""
+        if int(batch["track"]) < 0:
+            return torch.empty(0)  # a repeat, which StemWriterCallback leaves out
         if "error" in batch:
             raise UserError(str(batch["error"][0]))
         return self.separate_song(batch["mixture"][0])
@@ -251,8 +260,6 @@ class SeparationModule(L.LightningModule):
         progress is restored, and so start it at the wrong sample.
         """
         trainer = self.trainer
-        if self.data is None:
-            return int(trainer.estimated_stepping_batches)
         epochs, most = trainer.max_epochs, trainer.max_steps
         steps = [most] if most >= 0 else []
         if epochs is not None and epochs >= 0:
@@ -265,7 +272,9 @@ class SeparationModule(L.LightningModule):
         """Store the architecture as plain data, so that the file describes itself."""
         checkpoint[METADATA_KEY] = {"config": self.net.config.to_dict()}
         if self.trainer.optimizers:
-            checkpoint[OPTIMIZER_KEY] = type(self.trainer.optimizers[0]).__name__
+            schedules = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+            checkpoint[OPTIMIZER_KEY] = class_name(self.trainer.optimizers[0])
+            checkpoint[SCHEDULE_KEY] = class_name(schedules[0] if schedules else None)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the weights fit, and let this run's options replace the optimizer's.

@@ -6,13 +6,14 @@ from typing import Any
 
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Roformer
 from wsa_lightning.training.schedule import WarmupCosine
 
-OPTIMIZER_KEY = "wsa_lightning_optimizer"
-"""Where a checkpoint names the class of its optimizer."""
+OPTIMIZER_KEY, SCHEDULE_KEY = "wsa_lightning_optimizer", "wsa_lightning_lr_scheduler"
+"""Where a checkpoint names the classes of its optimizer and its schedule."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,31 @@ class Optimization:
         """
         optimizer = self._make_optimizer(net)
         for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group.get("lr", 0.0))  # as most schedules do, but not ReduceLROnPlateau
             key = "model.sink_learning_rate" if group.get("name") == "sinks" else "model.optimizer.lr"
-            for name, value in ((key, group["lr"]), ("model.optimizer.weight_decay", group.get("weight_decay", 0.0))):
+            for name, value in (
+                (key, group["initial_lr"]),
+                ("model.optimizer.weight_decay", group.get("weight_decay", 0.0)),
+            ):
                 if not (math.isfinite(value) and value >= 0):  # torch checks its defaults alone, not NaN or groups
                     raise UserError(f"{name} is {value}: expected a finite number >= 0")
-        schedule = None if self.lr_scheduler is None else self.lr_scheduler(optimizer)
+        schedule = None if self.lr_scheduler is None else self._make_schedule(self.lr_scheduler, optimizer)
         if isinstance(schedule, WarmupCosine) and schedule.total_steps is None:
             schedule.total_steps = steps
         return optimizer, schedule
+
+    @staticmethod
+    def _make_schedule(schedule: LRSchedulerCallable, optimizer: Optimizer) -> Any:
+        try:
+            made = schedule(optimizer)
+        except (ValueError, TypeError) as error:
+            raise UserError(f"model.lr_scheduler cannot be made: {error}") from error
+        if isinstance(made, ReduceLROnPlateau) and not hasattr(made, "monitor"):
+            raise UserError(
+                "model.lr_scheduler is torch's ReduceLROnPlateau, which does not say what it monitors: use "
+                "lightning.pytorch.cli.ReduceLROnPlateau with --model.lr_scheduler.monitor val/usdr"
+            )
+        return made
 
     def _make_optimizer(self, net: Roformer) -> Optimizer:
         groups: list[dict[str, Any]] = [{"params": list(net.parameters())}]
@@ -77,12 +95,14 @@ class Optimization:
             UserError: the checkpoint was trained with another optimizer, or with other parameter groups.
         """
         optimizer, schedule = self.make(net, steps)
-        ours, name = optimizer.param_groups, type(optimizer).__name__
-        if (theirs := checkpoint.get(OPTIMIZER_KEY, name)) != name:
-            raise UserError(
-                f"model.optimizer is {name}, but the checkpoint was trained with {theirs}: use that, or start again "
-                "without --ckpt_path"
-            )
+        for option, key, made in (("optimizer", OPTIMIZER_KEY, optimizer), ("lr_scheduler", SCHEDULE_KEY, schedule)):
+            name = class_name(made)
+            if (theirs := checkpoint.get(key, name)) != name:
+                raise UserError(
+                    f"model.{option} is {name}, but the checkpoint was trained with {theirs}: use that, or start again "
+                    "without --ckpt_path"
+                )
+        ours = optimizer.param_groups
         for saved in checkpoint.get("optimizer_states", []):
             groups = saved["param_groups"]
             if len(groups) != len(ours):
@@ -92,7 +112,7 @@ class Optimization:
                     "again without --ckpt_path"
                 )
             for group, own in zip(groups, ours, strict=True):
-                peak = own.get("initial_lr", own["lr"])
+                peak = own["initial_lr"]
                 if isinstance(schedule, WarmupCosine):
                     reached = schedule.factor(checkpoint["lr_schedulers"][0]["last_epoch"])
                 else:
@@ -100,4 +120,10 @@ class Optimization:
                 group.update({key: value for key, value in own.items() if key not in ("params", "lr", "initial_lr")})
                 group |= {"lr": peak * reached, "initial_lr": peak}
         for saved in checkpoint.get("lr_schedulers", []):
-            saved["base_lrs"] = [group.get("initial_lr", group["lr"]) for group in ours]
+            if "base_lrs" in saved:
+                saved["base_lrs"] = [group["initial_lr"] for group in ours]
+
+
+def class_name(made: Optimizer | LRScheduler | None) -> str:
+    """The class of an optimizer or a schedule, ``null`` for none."""
+    return "null" if made is None else type(made).__name__

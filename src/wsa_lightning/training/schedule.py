@@ -45,5 +45,5 @@ class WarmupCosine(LRScheduler):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume at the step reached, on the curve that the options of this run describe."""
-        options = {name: getattr(self, name) for name in ("warmup_steps", "final_fraction", "total_steps")}
-        super().load_state_dict({**state_dict, **options})
+        options = ("warmup_steps", "final_fraction", "total_steps")
+        super().load_state_dict({key: value for key, value in state_dict.items() if key not in options})

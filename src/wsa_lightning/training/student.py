@@ -9,6 +9,7 @@ import torch
 from wsa_lightning.checkpoints import to_student
 from wsa_lightning.errors import UserError
 from wsa_lightning.models import Dilation, Roformer, RoformerConfig, Window, describe_patterns
+from wsa_lightning.models.config import ATTENTION
 from wsa_lightning.training.module import SeparationModule
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ class StudentModule(SeparationModule):
         super().__init__(**options)
         self.pattern: dict[str, Any] = {"window": window, "sinks": sinks, "dilation": dilation}
         self.sink_start = sink_start
+        self.is_other_than_checkpoint = False
+        """Whether the checkpoint has another pattern: its score at step 0 is then not this student's."""
 
     def initial_network(self) -> Roformer:
         """The teacher's weights with this module's attention and fresh sinks, whose noise follows ``seed_everything``.
@@ -67,8 +70,11 @@ class StudentModule(SeparationModule):
 
     def adapted(self, config: RoformerConfig) -> RoformerConfig:
         """A checkpoint's architecture with this module's window; sinks are weights and stay the checkpoint's."""
+        if config.time_mixer != ATTENTION:
+            return config  # it has no pattern to change
         adapted = replace(config, **{**self.pattern, "sinks": config.sinks})
-        if adapted.patterns != config.patterns:
+        self.is_other_than_checkpoint = adapted.patterns != config.patterns
+        if self.is_other_than_checkpoint:
             logger.warning(
                 "the checkpoint was trained with window %s; using %s, as configured",
                 describe_patterns(config),

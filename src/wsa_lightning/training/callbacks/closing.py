@@ -5,7 +5,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
@@ -29,10 +29,18 @@ class ClosingCallback(L.Callback):
 
     def __init__(self, export: bool = True) -> None:
         self.export = export
+        self._has_trained = False
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self._has_trained = True
 
     @rank_zero_only
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if is_dry_run(trainer) or not isinstance(pl_module, SeparationModule) or trainer.interrupted:
+            return
+        if not self._has_trained:
+            steps = f"step {trainer.global_step} of {pl_module.planned_steps()}"
+            rank_zero_info(f"nothing left to train ({steps}): model, summary and logs stay as they are")
             return
         folder = Path(trainer.default_root_dir)
         scores = {
@@ -62,7 +70,7 @@ class ClosingCallback(L.Callback):
 def hyperparameters(trainer: L.Trainer, module: SeparationModule) -> dict[str, Any]:
     """What a table of runs is sorted by: attention, losses, schedule, data; scalars and strings only."""
     config = module.net.config
-    data = {} if module.data is None else dict(module.data.hparams)
+    data = dict(module.data.hparams)
     rates = [group.get("initial_lr", group["lr"]) for group in trainer.optimizers[0].param_groups]
     return {
         **config.time_attention.columns(),

@@ -51,6 +51,10 @@ class DistillationCallback(L.Callback):
         self.teacher = pl_module.teacher = FrozenTeacher(self.path, self.config)
         self.teacher.network.to(trainer.strategy.root_device)
 
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.teacher is not None and isinstance(pl_module, StudentModule) and pl_module.is_other_than_checkpoint:
+            self.teacher.baseline = None
+
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know: the teacher's hash, and the student's score at step 0."""
         if self.teacher is None:

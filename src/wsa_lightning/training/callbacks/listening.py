@@ -34,7 +34,7 @@ class ListeningCallback(L.Callback):
         """Run the chunk through the weights that are validated (the average, which is in place by now)."""
         if not self.enabled or is_dry_run(trainer) or not any(map(takes_media, trainer.loggers)):
             return
-        if not isinstance(pl_module, SeparationModule) or pl_module.data is None:
+        if not isinstance(pl_module, SeparationModule):
             return
         rate, step = pl_module.net.config.sample_rate, trainer.global_step
         first = self._fixed is None

@@ -124,7 +124,7 @@ class MemoryCallback(L.Callback):
 
     @rank_zero_only
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not isinstance(pl_module, SeparationModule) or pl_module.data is None:
+        if not isinstance(pl_module, SeparationModule):
             return
         needed = estimate(
             pl_module.net,

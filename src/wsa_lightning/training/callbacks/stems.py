@@ -43,7 +43,7 @@ class StemWriterCallback(BasePredictionWriter):
     ) -> None:
         """Write the stems (stems, C, N) of one song, and what the mixture holds besides the vocals."""
         assert isinstance(pl_module, SeparationModule)
-        if int(batch["track"]) < 0 or pl_module.data is None:
+        if int(batch["track"]) < 0:
             return
         config = pl_module.net.config
         song = pl_module.data.test_tracks[int(batch["track"])].name

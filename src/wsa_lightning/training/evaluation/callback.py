@@ -71,7 +71,7 @@ class EvaluationCallback(L.Callback):
         self._pool: ThreadPoolExecutor | None = None
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not isinstance(pl_module, SeparationModule) or pl_module.data is None:
+        if not isinstance(pl_module, SeparationModule):
             return
         data = pl_module.data
         self._dry = is_dry_run(trainer)

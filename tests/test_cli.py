@@ -1,6 +1,7 @@
 """The command line as users meet it: a student distilled, logged, resumed, scored, written to files."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,19 @@ def test_resuming_ends_with_the_weights_of_an_undisturbed_run_and_the_same_folde
         result = wsa(*arguments)
         assert result.returncode == 0, result.stderr
     assert_same_weights(run, tmp_path, tolerance=0)
+
+
+@pytest.mark.parametrize("epochs", [2, 1])
+def test_a_finished_run_that_is_started_again_stays_as_it_is(
+    epochs: int, wsa: Run, run: Path, songs: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    again = shutil.copytree(run, tmp_path / "run")
+    files = {name: (again / name).read_bytes() for name in ("model.safetensors", "summary.json")}
+    arguments = (*TINY_FIT, *options(songs, tiny_teacher, again), "--trainer.max_epochs", epochs, "--ckpt_path", "last")
+    result = wsa(*arguments)
+    assert result.returncode == 0, result.stderr
+    assert "nothing left to train" in result.stderr
+    assert {name: (again / name).read_bytes() for name in files} == files
 
 
 def assert_same_weights(one: Path, other: Path, tolerance: float) -> None:

@@ -286,6 +286,18 @@ def test_two_processes_may_compile_at_once_and_a_third_finds_the_library(tmp_pat
     assert "compiling" not in third.stderr
 
 
+@needs_compiler
+@pytest.mark.parametrize("length", [0, 9000])
+def test_a_kernel_that_was_cut_off_in_the_cache_is_compiled_again(length: int, tmp_path: Path) -> None:
+    assert run(ATTEND_TWICE, WSA_LIGHTNING_CACHE=str(tmp_path)).returncode == 0
+    (library,) = tmp_path.rglob("*.so")
+    whole = library.read_bytes()
+    library.write_bytes(whole[:length])
+    again = run(ATTEND_TWICE, WSA_LIGHTNING_CACHE=str(tmp_path))
+    assert again.returncode == 0, again.stderr
+    assert library.read_bytes() == whole
+
+
 def test_a_mask_made_in_inference_mode_is_not_kept_for_training() -> None:
     with torch.inference_mode():
         attend(*(x.detach() for x in floats(203)), "flex")

@@ -1,5 +1,7 @@
 """Every backend computes what the oracle computes, gradients included, through the operator's entry point."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -235,3 +237,53 @@ def test_a_wrong_argument_is_an_error_that_says_what_was_seen(wrong: dict[str, o
     arguments = {"window": 4, "sinks": 2, "backend": "auto"} | wrong
     with pytest.raises(UserError, match=message):
         windowed_sink_attention(q, k, v, **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("backend", [*backends(), "auto"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda q, k, v: (q, k[:, :, :20], v[:, :, :20]), "expected one shape"),
+        (lambda q, k, v: (q, k[:, :1], v[:, :1]), "expected one shape"),
+        (lambda q, k, v: (q, k[..., :4], v), "expected one shape"),
+        (lambda q, k, v: (q[:1], k, v), "expected one shape"),
+        (lambda q, k, v: (q[0], k[0], v[0]), "expected one shape"),
+        (lambda q, k, v: (q, k.to("meta"), v), "expected one device"),
+        (lambda q, k, v: (q.long(), k, v), "q is torch.int64"),
+        (lambda q, k, v: (q, k, v.cfloat()), "v is torch.complex64"),
+    ],
+)
+def test_tensors_that_do_not_belong_together_are_refused(
+    change: Callable[..., tuple[torch.Tensor, ...]], words: str, backend: str
+) -> None:
+    q, k, v = change(*torch.randn(3, 2, 2, 30, 8))
+    with pytest.raises(UserError, match=words):
+        windowed_sink_attention(q, k, v, window=4, sinks=2, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["reference", "blocked"])
+def test_forward_mode_derivatives_are_those_of_the_oracle_in_float64(backend: str) -> None:
+    q, k, v, tangent = torch.randn(4, 2, 2, 30, 8, dtype=torch.float64)
+
+    def attend(q: torch.Tensor, name: str) -> torch.Tensor:
+        return windowed_sink_attention(q, k, v, window=4, sinks=2, backend=name)
+
+    expected = torch.autograd.functional.jvp(lambda q: attend(q, "reference"), q, tangent)[1]
+    try:
+        found = torch.func.jvp(lambda q: attend(q, backend), (q,), (tangent,))[1]
+    except NotImplementedError:
+        assert backend == "blocked", "PyTorch's own attention has no forward mode, and says so"
+    else:
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.skipif("cpp" not in backends(), reason="needs a C++ compiler")
+def test_the_kernel_refuses_forward_mode_where_it_would_return_0() -> None:
+    q, k, v, tangent = torch.randn(4, 2, 2, 30, 8)
+    for backend in ("cpp", "auto"):
+        with pytest.raises(UserError, match="no forward-mode derivative: use backend blocked"):
+            torch.func.jvp(
+                lambda q, backend=backend: windowed_sink_attention(q, k, v, window=4, sinks=2, backend=backend),
+                (q,),
+                (tangent,),
+            )

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 from wsa_lightning.attention.pattern import Pattern
 from wsa_lightning.errors import UserError
@@ -71,6 +72,8 @@ def cpp(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern) -> Tensor:
         raise UserError(f"attention backend 'cpp' runs on the CPU, the tensors are on {q.device}: use backend auto")
     if pattern.is_full(q.shape[-2] - pattern.sinks):
         return F.scaled_dot_product_attention(q, k, v)
+    if not torch.compiler.is_compiling() and any(unpack_dual(x).tangent is not None for x in (q, k, v)):
+        raise UserError("attention backend 'cpp' has no forward-mode derivative: use backend blocked")
     out, _ = _attend(q.to(v.dtype), k.to(v.dtype), v, [pattern.half, pattern.sinks, pattern.dilation])
     return out
 
@@ -198,10 +201,10 @@ def _library() -> ctypes.CDLL:
     compiler = shutil.which(os.environ.get("CXX") or "c++")
     if compiler is None:
         raise FileNotFoundError(f"no compiler {os.environ.get('CXX') or 'c++'} on the path")
-    path = cache_folder() / "kernels" / f"attention-{_fingerprint(compiler)}.so"
-    if not path.is_file():
-        _compile(compiler, path)
-    library = ctypes.CDLL(str(path))
+    folder, name = cache_folder() / "kernels", f"attention-{_fingerprint(compiler)}"
+    # A library that was cut off would end the process when it is loaded, so its name holds its checksum.
+    whole = (path for path in folder.glob(f"{name}-*.so") if path.name == f"{name}-{_checksum(path)}.so")
+    library = ctypes.CDLL(str(next(whole, None) or _compile(compiler, folder, name)))
     library.frames_in_a_piece.restype = ctypes.c_int64
     return library
 
@@ -218,11 +221,15 @@ def _fingerprint(compiler: str) -> str:
     return hashlib.sha256(repr(known).encode()).hexdigest()[:16]
 
 
-def _compile(compiler: str, path: Path) -> None:
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _compile(compiler: str, parent: Path, name: str) -> Path:
     """Compile to a temporary file and rename it, because several processes may compile at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    parent.mkdir(parents=True, exist_ok=True)
     logger.info("compiling the attention kernel with %s, once for this machine", compiler)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
         built = Path(folder) / "kernel.so"
         command = [compiler, *FLAGS, str(SOURCE), "-o", str(built)]
         try:
@@ -230,4 +237,4 @@ def _compile(compiler: str, path: Path) -> None:
         except subprocess.CalledProcessError:
             # Apple's compiler has no OpenMP: compile for one thread.
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
-        built.replace(path)
+        return built.replace(parent / f"{name}-{_checksum(built)}.so")

@@ -108,14 +108,29 @@ def windowed_sink_attention(
 
     Raises:
         UserError: a window or dilation below 1, negative sinks, a null window with a dilation, fewer positions than
-            sinks + 1, an unknown backend.
+            sinks + 1, an unknown backend; tensors that differ in shape or device, or hold no real floating-point
+            numbers.
     """
     return attend(q, k, v, Pattern(window, sinks, dilation), backend)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, backend: str | Backend = "auto") -> Tensor:
     """``windowed_sink_attention`` with a ``Pattern``."""
+    if not torch.compiler.is_compiling() and torch._C._get_tracing_state() is None:
+        _check(q, k, v)
     frames = q.shape[-2] - pattern.sinks
     if frames < 1:
         raise UserError(f"{q.shape[-2]} positions hold {pattern.sinks} sinks and no frame: expected at least one frame")
     return resolve(backend)(q, k, v, pattern.narrowed(frames))
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
+    """Refuse tensors that a backend may read or write beyond their ends."""
+    if q.ndim != 4 or not q.shape == k.shape == v.shape:
+        shapes = ", ".join(str(tuple(x.shape)) for x in (q, k, v))
+        raise UserError(f"q, k and v are {shapes}: expected one shape for all, (batch, heads, positions, dim_head)")
+    if not q.device == k.device == v.device:
+        raise UserError(f"q, k and v are on {q.device}, {k.device} and {v.device}: expected one device")
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        if not x.is_floating_point():
+            raise UserError(f"{name} is {x.dtype}: expected real floating-point numbers")

@@ -89,7 +89,7 @@ def make_set(root: Path, *, train: int, test: int, seconds: float, seed: int, pr
 
 
 def is_song(folder: Path) -> bool:
-    """Whether a folder holds all five files; songs appear whole or not at all."""
+    """Whether a folder holds all five files; songs are written atomically."""
     return all((folder / name).is_file() for name in FILES)
 
 

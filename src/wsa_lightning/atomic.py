@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, even if the process that writes them is killed."""
+"""Atomic writes: a file is complete or absent, even if the process that writes it is killed."""
 
 import contextlib
 import json
@@ -39,13 +39,13 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
-    """Write a small UTF-8 file, whole or not at all."""
+    """Write a small UTF-8 file atomically."""
     with replacing(path, durable=durable) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Any, *, durable: bool = True) -> None:
-    """Write a small JSON file, whole or not at all."""
+    """Write a small JSON file atomically."""
     write_text(path, json.dumps(content, indent=2) + "\n", durable=durable)
 
 

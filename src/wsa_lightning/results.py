@@ -1,4 +1,4 @@
-"""Results: a folder that is written whole or not at all, rows as CSV, numbers as text."""
+"""Results: a folder that is written atomically, rows as CSV, numbers as text."""
 
 import contextlib
 import csv

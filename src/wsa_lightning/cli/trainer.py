@@ -58,7 +58,7 @@ class SaveRunConfig(SaveConfigCallback):
         super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Write the file whole or not at all."""
+        """Write the file atomically."""
         with replacing(self.folder / self.config_filename) as temporary:
             self.parser.save(self.config, temporary, skip_none=False, overwrite=True, multifile=False)
 

@@ -1,4 +1,4 @@
-"""How checkpoints reach the disk: whole or not at all, the one before kept, a broken one noticed."""
+"""How checkpoints are written: atomically, the previous one kept, a broken one noticed."""
 
 import logging
 import os

@@ -1,6 +1,6 @@
 """Everything that this project uses of Lightning beyond its public API, in one place, each with its reason.
 
-``tests/reliability/test_internals.py`` holds every function here against the installed Lightning.
+``tests/reliability/test_internals.py`` checks every function here against the installed Lightning.
 """
 
 import threading

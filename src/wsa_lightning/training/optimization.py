@@ -92,7 +92,7 @@ class Optimization:
             steps: optimizer steps of the whole run.
 
         Raises:
-            UserError: the checkpoint was trained with another optimizer, or with other parameter groups.
+            UserError: the checkpoint was trained with another optimizer, schedule, or division into parameter groups.
         """
         optimizer, schedule = self.make(net, steps)
         for option, key, made in (("optimizer", OPTIMIZER_KEY, optimizer), ("lr_scheduler", SCHEDULE_KEY, schedule)):
